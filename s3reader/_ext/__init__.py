@@ -1,0 +1,1 @@
+"""Compiled mechanism: parallel fetching over libcurl, signing, range and buffer work."""
