@@ -1,0 +1,189 @@
+"""AWS Signature Version 4 for S3 requests without a body: request, keys, time in; headers out.
+
+Pure functions: no clock, no I/O. Whoever starts a transfer calls ``sign`` as late as possible,
+and again for every retry, so a signature is never older than the request that carries it. The
+host and the given headers are signed, nothing else; ``Range`` and ``If-Match`` are left out on
+purpose, so that one signature serves all the parts of an object for some minutes.
+
+S3 deviates from the general algorithm in two ways ("Signature Calculations for the
+Authorization Header" in the S3 API reference): the path is signed as it is on the wire, neither
+normalised nor encoded a second time, and ``x-amz-content-sha256`` is a required header.
+
+Hashes come from CPython's hashlib and hmac. The signing key changes once a day for a pair of
+secret and region, so derived keys are kept, a bounded number of them; that is four HMACs saved
+of five. Both caches are plain values replaced or updated in one step under the GIL.
+"""
+
+from hashlib import sha256
+from hmac import digest as hmac_digest
+from time import gmtime, strftime
+from urllib.parse import quote
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+
+# SHA-256 of no bytes at all: S3 reads (GET, HEAD, list) have no body.
+EMPTY_BODY_SHA256 = sha256().hexdigest()
+
+# A process reads with few credentials and regions; each entry is some 300 bytes. More than
+# one is needed while a client of a second account or the first after midnight signs too.
+DERIVED_KEYS_KEPT = 64
+
+# Headers that sign() makes itself: given as extras they would be sent twice.
+RESERVED_HEADERS = frozenset(
+    ("host", "authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token")
+)
+
+cdef dict _derived_keys = {}
+cdef tuple _last_time = (-1, "")
+
+
+def sign(
+    str method not None,
+    str host not None,
+    str path not None,
+    str query not None,
+    list headers not None,
+    str access_key not None,
+    str secret_key not None,
+    str token,
+    str region not None,
+    double now,
+    str service not None = "s3",
+):
+    """Sign a request that has no body.
+
+    Parameters
+    ----------
+    method
+        ``"GET"`` or ``"HEAD"``, as sent.
+    host
+        The ``Host`` header as sent, with the port where it is not the scheme's own.
+    path
+        Absolute path as sent: percent-encoded once, dot segments untouched.
+    query
+        What ``canonical_query`` returned, sent unchanged after ``?``; ``""`` for none.
+    headers
+        ``(name, value)`` pairs to sign and send besides those made here, such as
+        ``x-amz-request-payer``.
+    token
+        Session token of temporary credentials, or None.
+    now
+        Seconds since the epoch, corrected to S3's clock; S3 accepts 15 minutes either way.
+
+    Returns
+    -------
+    list of (str, str)
+        Every header to send except ``Host``, names in lower case except ``Authorization``.
+
+    Raises
+    ------
+    ValueError
+        A control character in what goes into a header, a reserved or malformed header name,
+        or a path that is not absolute. Messages show no credential.
+    """
+    if not path.startswith("/"):
+        raise ValueError(f"path must start with '/', got {path!r}")
+    _check_value("access key", access_key)
+    cdef str timestamp = _timestamp(now)
+    cdef list signed = [
+        ("x-amz-content-sha256", EMPTY_BODY_SHA256),
+        ("x-amz-date", timestamp),
+    ]
+    if token:
+        _check_value("session token", token)
+        signed.append(("x-amz-security-token", token))
+    for name, value in headers:
+        signed.append(_extra_header(name, value))
+
+    cdef str canonical_headers, signed_names
+    canonical_headers, signed_names = _canonical_headers(host, signed)
+    cdef str date = timestamp[:8]
+    cdef str scope = f"{date}/{region}/{service}/aws4_request"
+    cdef str canonical_request = (
+        f"{method}\n{path}\n{query}\n{canonical_headers}\n{signed_names}\n{EMPTY_BODY_SHA256}"
+    )
+    cdef str request_hash = sha256(canonical_request.encode()).hexdigest()
+    cdef bytes key = _signing_key(secret_key, date, region, service)
+    cdef bytes to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{request_hash}".encode()
+    cdef str signature = hmac_digest(key, to_sign, "sha256").hex()
+    signed.append((
+        "Authorization",
+        f"{ALGORITHM} Credential={access_key}/{scope},"
+        f"SignedHeaders={signed_names},Signature={signature}",
+    ))
+    return signed
+
+
+def canonical_query(list pairs not None):
+    """Encode ``(name, value)`` pairs as the one string that is both sent and signed.
+
+    Names and values are percent-encoded in UTF-8 but for RFC 3986's unreserved characters (a
+    space is ``%20``, never ``+``), then sorted by what they became. A parameter without a value
+    has an empty one: ``("lifecycle", "")`` gives ``lifecycle=``.
+    """
+    return "&".join([
+        f"{name}={value}"
+        for name, value in sorted([
+            (quote(name, safe=""), quote(value, safe="")) for name, value in pairs
+        ])
+    ])
+
+
+cdef str _timestamp(double now):
+    global _last_time
+    cdef long long second = <long long>now
+    cdef tuple last = _last_time
+    if last[0] == second:
+        return last[1]
+    cdef str text = strftime("%Y%m%dT%H%M%SZ", gmtime(second))
+    _last_time = (second, text)
+    return text
+
+
+cdef bytes _signing_key(str secret_key, str date, str region, str service):
+    cdef tuple identity = (secret_key, date, region, service)
+    key = _derived_keys.get(identity)
+    if key is not None:
+        return key
+    key = ("AWS4" + secret_key).encode()
+    for step in (date, region, service, "aws4_request"):
+        key = hmac_digest(key, step.encode(), "sha256")
+    if len(_derived_keys) >= DERIVED_KEYS_KEPT:
+        _derived_keys.clear()
+    _derived_keys[identity] = key
+    return key
+
+
+cdef tuple _canonical_headers(str host, list headers):
+    """The canonical block (one ``name:value`` line each) and the ``;`` list of names.
+
+    Values lose the whitespace that HTTP ignores, and those of a repeated name are joined.
+    """
+    cdef dict values = {"host": host}
+    cdef str name, value
+    for name, value in headers:
+        value = " ".join(value.split())
+        values[name] = f"{values[name]},{value}" if name in values else value
+    cdef list names = sorted(values)
+    return "".join([f"{name}:{values[name]}\n" for name in names]), ";".join(names)
+
+
+cdef tuple _extra_header(str name, str value):
+    cdef str lowered = name.lower()
+    if lowered in RESERVED_HEADERS:
+        raise ValueError(f"header {name!r} is made by the signature and cannot be given")
+    if not lowered.isascii() or not lowered.replace("-", "").isalnum():
+        raise ValueError(f"malformed header name {name!r}")
+    _check_value(f"header {name!r}", value)
+    return lowered, value
+
+
+cdef int _check_value(str what, str value) except -1:
+    """Refuse what could end a header line early; the value may be secret and is not shown."""
+    cdef Py_UCS4 character
+    for character in value:
+        if character < 0x20 and character != 0x09 or character == 0x7F:
+            raise ValueError(
+                f"{what} contains a control character (a line break from a file, perhaps)"
+            )
+    return 0

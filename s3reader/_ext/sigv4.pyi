@@ -1,0 +1,21 @@
+from typing import Final
+
+ALGORITHM: Final[str]
+EMPTY_BODY_SHA256: Final[str]
+DERIVED_KEYS_KEPT: Final[int]
+RESERVED_HEADERS: Final[frozenset[str]]
+
+def sign(
+    method: str,
+    host: str,
+    path: str,
+    query: str,
+    headers: list[tuple[str, str]],
+    access_key: str,
+    secret_key: str,
+    token: str | None,
+    region: str,
+    now: float,
+    service: str = "s3",
+) -> list[tuple[str, str]]: ...
+def canonical_query(pairs: list[tuple[str, str]]) -> str: ...
