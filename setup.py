@@ -2,13 +2,15 @@
 
 Switches, read from the environment:
 
+``S3READER_WERROR``
+    ``1`` turns every warning of Cython and of the C compiler into an error, ``0`` leaves
+    them warnings. A git checkout starts with ``1``; an unpacked sdist with ``0``, because a
+    compiler that this project has never met must not keep anybody from installing it.
 ``S3READER_LINETRACE=1``
-    compile with line tracing, for coverage of the Cython code.
+    compile with line tracing, for coverage of the Cython code. The generated C then lies
+    beside its source, where coverage looks for it.
 ``S3READER_SANITIZE=address,undefined``
     compile with the named sanitizers and debug information.
-``S3READER_WERROR=0``
-    keep C compiler warnings from failing the build (an unknown compiler's new warnings must
-    not keep users from installing; the project's own builds leave it on).
 """
 
 import os
@@ -20,13 +22,15 @@ from setuptools import Extension, setup
 
 SOURCE_ROOT = Path("ext")
 
+in_checkout = Path(".git").exists()
+warnings_are_errors = os.environ.get("S3READER_WERROR", "1" if in_checkout else "0") == "1"
 line_trace = os.environ.get("S3READER_LINETRACE") == "1"
 sanitizers = os.environ.get("S3READER_SANITIZE", "")
 
 compile_args = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"]
-link_args = []
-macros = []
-if os.environ.get("S3READER_WERROR", "1") == "1":
+link_args = ["-pthread"]
+macros: list[tuple[str, str | None]] = []
+if warnings_are_errors:
     compile_args.append("-Werror")
 if line_trace:
     macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
@@ -34,7 +38,10 @@ if sanitizers:
     compile_args += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g", "-O1"]
     link_args += [f"-fsanitize={sanitizers}"]
 
-Options.warning_errors = True
+# One directory a variant: generated C and objects of one must not pass for another's.
+variant = "-".join(["cython", *filter(None, sanitizers.split(","))])
+
+Options.warning_errors = warnings_are_errors
 
 setup(
     ext_modules=cythonize(
@@ -44,13 +51,13 @@ setup(
                 [str(source)],
                 define_macros=macros,
                 extra_compile_args=compile_args,
-                extra_link_args=[*link_args, "-pthread"],
+                extra_link_args=link_args,
                 libraries=["dl"],
             )
             for source in sorted(SOURCE_ROOT.rglob("*.pyx"))
         ],
         include_path=[str(SOURCE_ROOT)],
-        build_dir="build/cython",
+        build_dir=None if line_trace else f"build/{variant}",
         compiler_directives={
             "language_level": "3str",
             "boundscheck": False,
