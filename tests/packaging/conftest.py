@@ -53,6 +53,11 @@ def fresh_install(requirement: Path, home: Path) -> InstalledPackage:
     return installed
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_from_outside() -> None:
+    """Nothing is taken away here: pip needs the proxy it has."""
+
+
 @pytest.fixture(scope="session")
 def checkout() -> Path:
     return CHECKOUT

@@ -1,0 +1,126 @@
+"""nginx serving a folder on a free loopback port: a real server, with keep-alive and TLS.
+
+It answers GET, HEAD and byte ranges with an ETag, which is all the readers ask of S3 (unsigned).
+The child stays in the foreground as our own process and is ended by its id.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from servers.certificates import Certificates
+
+START_TIMEOUT = 10.0  # seconds until nginx must accept
+STOP_TIMEOUT = 10.0
+
+CONFIGURATION = """
+daemon off;
+master_process off;
+pid {work}/nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off;
+    default_type application/octet-stream;
+    client_body_temp_path {work}/body;
+    proxy_temp_path {work}/proxy;
+    fastcgi_temp_path {work}/fastcgi;
+    uwsgi_temp_path {work}/uwsgi;
+    scgi_temp_path {work}/scgi;
+    sendfile on;
+    tcp_nopush on;
+    keepalive_timeout 60s;
+    keepalive_requests 1000000;
+    server {{
+        listen 127.0.0.1:{port}{tls};
+        root {root};
+        {certificate}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """`root` is served; a bucket is a folder in it. A context manager."""
+
+    def __init__(self, binary: str, folder: Path, certificates: Certificates | None = None) -> None:
+        self.root = folder / "root"
+        work = folder / "work"
+        self.root.mkdir(parents=True)
+        work.mkdir()
+        self.port = _free_port()
+        self.endpoint = f"{'https' if certificates else 'http'}://127.0.0.1:{self.port}"
+        lines = ""
+        if certificates:
+            lines = f"ssl_certificate {certificates.chain}; ssl_certificate_key {certificates.key};"
+        configuration = work / "nginx.conf"
+        configuration.write_text(
+            CONFIGURATION.format(
+                work=work,
+                root=self.root,
+                port=self.port,
+                tls=" ssl" if certificates else "",
+                certificate=lines,
+            )
+        )
+        self._process = subprocess.Popen(
+            [binary, "-p", str(work), "-c", str(configuration)], stdin=subprocess.DEVNULL
+        )
+        self._await_listening()
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        path = self.root / bucket / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    def __enter__(self) -> Nginx:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _await_listening(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"nginx ended with status {self._process.returncode}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                if time.monotonic() > deadline:
+                    self.close()
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+
+def nginx_binary(environ: Mapping[str, str]) -> str:
+    """Where nginx is. Without one: a failure in CI, where it belongs to the set-up, else a skip."""
+    binary = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if binary is None:
+        if environ.get("CI") == "true":
+            pytest.fail("nginx is missing: apt-get install nginx", pytrace=False)
+        pytest.skip("apt-get install nginx")
+    return binary
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
