@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any, TypeAlias
 
+from .credential_values import Credentials
+
 KiB = 1024
 MiB = 1024 * KiB
 GiB = 1024 * MiB
@@ -130,6 +132,7 @@ class S3ClientConfig:
     def _check_credentials(self) -> None:
         given = self.credentials
         if isinstance(given, Mapping):
+            Credentials.from_mapping(given)
             # A copy, so that a frozen record stays what it was.
             self._set("credentials", dict(given))
         elif given is not None and not callable(given):

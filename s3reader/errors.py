@@ -17,6 +17,7 @@ import errno
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
+from . import codes
 from .error_body import ErrorBody as ErrorBody
 from .error_body import clean_text, printable
 from .error_body import parse_error_body as parse_error_body
@@ -144,64 +145,40 @@ _THROTTLED = "Lower the request rate: fewer workers, larger parts, lower through
 _REGION = "Pass the bucket's own region to S3Client (or set AWS_REGION)."
 _LATER = "The service failed on its side: try again later, or raise max_attempts."
 _CHANGED = "Read it again from the start, or name a version that does not change."
+_PERMISSION = "Check s3:GetObject and s3:ListBucket in the policies of user, bucket and KMS key."
 _RANGE = "Ask for a range inside the object."
+_KEY = "Check the key; keys are case-sensitive."
 
-THROTTLE_CODES = frozenset(
-    "SlowDown ServiceUnavailable RequestLimitExceeded BandwidthLimitExceeded Throttling "
-    "ThrottlingException TooManyRequests TooManyRequestsException".split()
-)
-"""Codes that ask for fewer requests, S3's and those of services that imitate it."""
-
-STALE_CREDENTIALS_CODES = frozenset(
-    "ExpiredToken ExpiredTokenException TokenRefreshRequired InvalidToken InvalidTokenId".split()
-)
-"""Codes that fresh credentials from the same source can cure."""
-
-OTHER_REGION_CODES = frozenset(
-    "PermanentRedirect TemporaryRedirect Redirect AuthorizationHeaderMalformed "
-    "IllegalLocationConstraintException".split()
-)
-"""Codes that say that the bucket belongs to another region than the one asked or signed for."""
-
-_BY_CODE: Mapping[str, _Row] = {
-    "NoSuchKey": _Row(ObjectNotFoundError, "Check the key; keys are case-sensitive."),
+_BY_CODE: Mapping[str | None, _Row] = {
+    "NoSuchKey": _Row(ObjectNotFoundError, _KEY),
     "NoSuchVersion": _Row(ObjectNotFoundError, "Check the version id."),
     "NoSuchBucket": _Row(BucketNotFoundError, "Check the bucket's name and the endpoint."),
     "NoSuchAccessPoint": _Row(BucketNotFoundError, "Check the access point's name and region."),
-    "AccessDenied": _Row(
-        AccessDeniedError,
-        "Check that the credentials may s3:GetObject (and s3:ListBucket) here, also in the "
-        "policies of the bucket and of its KMS key.",
-    ),
-    "AllAccessDisabled": _Row(AccessDeniedError, "The bucket is closed to everybody."),
-    "AccountProblem": _Row(AccessDeniedError, "Ask AWS support about the account."),
+    "AccessDenied": _Row(AccessDeniedError, _PERMISSION),
     "InvalidAccessKeyId": _Row(AccessDeniedError, _CREDENTIALS),
-    "SignatureDoesNotMatch": _Row(
-        AccessDeniedError, "Check the secret key, and that no proxy rewrites the request."
-    ),
+    "SignatureDoesNotMatch": _Row(AccessDeniedError, "Check the secret key (and any proxy)."),
     "RequestTimeTooSkewed": _Row(AccessDeniedError, "Set this machine's clock."),
     "InvalidObjectState": _Row(S3Exception, "The object is archived: restore it before reading."),
     "PreconditionFailed": _Row(ObjectChangedError, _CHANGED),
     "InvalidRange": _Row(InvalidRangeError, _RANGE),
     "RequestTimeout": _Row(S3TimeoutError, _LATER),
-    **dict.fromkeys(STALE_CREDENTIALS_CODES, _Row(AccessDeniedError, _RENEW)),
-    **dict.fromkeys(THROTTLE_CODES, _Row(ThrottledError, _THROTTLED)),
-    **dict.fromkeys(OTHER_REGION_CODES, _Row(WrongRegionError, _REGION)),
+    **dict.fromkeys(codes.STALE_CREDENTIALS, _Row(AccessDeniedError, _RENEW)),
+    **dict.fromkeys(codes.THROTTLE, _Row(ThrottledError, _THROTTLED)),
+    **dict.fromkeys(codes.OTHER_REGION, _Row(WrongRegionError, _REGION)),
 }
 
 _BY_STATUS: Mapping[int, _Row] = {
     **dict.fromkeys((301, 302, 307, 308), _Row(WrongRegionError, _REGION)),
     400: _Row(
         S3Exception,
-        "Without a code this is mostly another region than the bucket's, an expired token, or an "
-        "object encrypted with a customer's key: check these.",
+        "Without a code this is mostly another region, an expired token or an SSE-C object.",
     ),
     401: _Row(AccessDeniedError, _CREDENTIALS),
     403: _Row(
         AccessDeniedError,
         "Check key and permissions: without s3:ListBucket a missing object looks like this.",
     ),
-    404: _Row(ObjectNotFoundError, "Check the key; keys are case-sensitive."),
+    404: _Row(ObjectNotFoundError, _KEY),
     405: _Row(S3Exception, "The version may be a delete marker, which has no data."),
     407: _Row(S3ConnectionError, "Give the proxy's user and password in `proxy`."),
     408: _Row(S3TimeoutError, _LATER),
@@ -244,7 +221,7 @@ _BY_CAUSE: Mapping[str, _Break] = {
     "first_byte_timeout": _Break(
         S3TimeoutError,
         "no answer within first_byte_timeout",
-        "Check the endpoint's load, or raise first_byte_timeout.",
+        "Check the endpoint's load, or raise the timeout.",
     ),
     "stall_timeout": _Break(
         S3TimeoutError, "no byte came for stall_timeout", f"{_NETWORK[:-1]} or stall_timeout."
@@ -284,7 +261,7 @@ _BY_CAUSE: Mapping[str, _Break] = {
     ),
     "too_large": _Break(
         IncompleteDataError,
-        "the answer is larger than this operation allows",
+        "the answer is too large for this operation",
         "Check that the endpoint is S3.",
     ),
     "interrupted": _Break(S3Exception, "the request was cancelled", "Try again."),
@@ -381,14 +358,13 @@ def error_from_transport(
 
 
 def _row_for(status: int, code: str | None, key: str | None) -> _Row:
-    if code is not None and code in _BY_CODE:
+    if code in _BY_CODE:
         return _BY_CODE[code]
     if status == 404 and not key:
         return _BY_CODE["NoSuchBucket"]
     if status == 400 and code is not None:
         return _OTHER_STATUS
-    fallback = _OTHER_5XX if 500 <= status <= 599 else _OTHER_STATUS
-    return _BY_STATUS.get(status, fallback)
+    return _BY_STATUS.get(status, _OTHER_5XX if 500 <= status <= 599 else _OTHER_STATUS)
 
 
 def _build(
