@@ -1,0 +1,54 @@
+"""Destinations: the caller's memory, held while transfers may write to it."""
+
+from cpython.buffer cimport (
+    PyBUF_ANY_CONTIGUOUS, PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_CheckBuffer,
+    PyObject_GetBuffer)
+from libc.string cimport memcpy
+
+
+cdef class Destination:
+    """A caller's writable C-contiguous buffer, held while transfers may write to it."""
+
+    def __cinit__(self, buffer):
+        try:
+            PyObject_GetBuffer(buffer, &self.view, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS)
+        except (TypeError, BufferError, ValueError):
+            raise TypeError(
+                "argument must be a writable C-contiguous bytes-like object, "
+                f"not {_describe_buffer(buffer)}") from None
+        self.held = True
+
+    def __dealloc__(self):
+        self.release()
+
+    def __len__(self):
+        return self.view.len if self.held else 0
+
+    cdef char *at(self, Py_ssize_t offset) noexcept:
+        return <char *> self.view.buf + offset
+
+    def release(self):
+        """Let go of the buffer. Only when no transfer to it is in flight any more."""
+        if self.held:
+            self.held = False
+            PyBuffer_Release(&self.view)
+
+    def write(self, source, Py_ssize_t offset):
+        """Copy a bytes-like object to ``offset``."""
+        cdef Py_buffer view
+        PyObject_GetBuffer(source, &view, PyBUF_ANY_CONTIGUOUS)
+        try:
+            if view.len > self.view.len - offset:
+                raise ValueError("more bytes than the buffer takes")
+            with nogil:
+                memcpy(<char *> self.view.buf + offset, view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+
+def _describe_buffer(buffer):
+    name = type(buffer).__name__
+    if not PyObject_CheckBuffer(buffer):
+        return name
+    view = memoryview(buffer)
+    return f"read-only {name}" if view.readonly else f"non-contiguous {name}"

@@ -1,0 +1,229 @@
+"""Exchanges: the C side of a transfer, run by the I/O thread without the GIL.
+
+A byte goes from libcurl's receive buffer to its final address once, in :c:func:`on_body`. The
+head is checked first: status, Content-Range, length and ETag must be those of the range and the
+version that were asked for, so no byte of an error body, of another range or of another version
+reaches a destination. An exchange that broke resumes at the byte after the last one received.
+
+The callbacks do bookkeeping only. What is unusual becomes a fault, and Python decides about it.
+"""
+
+from libc.stdint cimport int64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport realloc
+from libc.string cimport memcpy, strcmp
+
+from s3reader._ext.chunks cimport take_block
+from s3reader._ext.counters cimport Tally, tally_first_byte
+from s3reader._ext.libcurl cimport (
+    CURLE_OK, CURLINFO_NUM_CONNECTS, CURLINFO_OS_ERRNO, CURLINFO_PRETRANSFER_TIME_T,
+    CURLINFO_STARTTRANSFER_TIME_T, CURLOPT_ERRORBUFFER, CURLOPT_HEADERDATA, CURLOPT_HTTPGET,
+    CURLOPT_HTTPHEADER, CURLOPT_NOBODY, CURLOPT_PRIVATE, CURLOPT_URL, CURLOPT_WRITEDATA,
+    curl_slist, get_long, get_microseconds, set_long, set_pointer, set_string)
+from s3reader._ext.response cimport head_reset, head_take
+from s3reader._ext.threads cimport (
+    load, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock, store)
+
+cdef enum:
+    TEXT_LIMIT = 16 * 1024 * 1024   # a page of 1000 keys of 1024 escaped bytes has 3 to 4 MiB
+    ERROR_LIMIT = 64 * 1024         # S3's error documents have less than 2 KiB
+
+
+cdef int64_t wanted(Exchange *exchange) noexcept nogil:
+    """Bytes asked for in all; meaningful once a head was accepted or start and stop were given."""
+    return exchange.stop - exchange.start
+
+
+cdef int exchange_prepare(Exchange *exchange, CURL *easy) noexcept nogil:
+    """Set an easy handle up for the exchange's next attempt."""
+    cdef curl_slist *headers = exchange.headers
+    cdef int failed = CURLE_OK
+    head_reset(&exchange.head)
+    exchange.accepted = False
+    exchange.text_length = 0
+    exchange.fault = FAULT_NONE
+    exchange.result = exchange.os_errno = 0
+    exchange.message[0] = 0
+    if exchange.method == GET_RANGE:
+        if exchange.start < 0:
+            snprintf(exchange.range_line, sizeof(exchange.range_line), b"Range: bytes=-%lld",
+                     <long long> exchange.suffix)
+        elif exchange.stop == OPEN_END:
+            snprintf(exchange.range_line, sizeof(exchange.range_line), b"Range: bytes=%lld-",
+                     <long long> (exchange.start + exchange.received))
+        else:
+            snprintf(exchange.range_line, sizeof(exchange.range_line), b"Range: bytes=%lld-%lld",
+                     <long long> (exchange.start + exchange.received),
+                     <long long> (exchange.stop - 1))
+        exchange.range_node.data = exchange.range_line
+        exchange.range_node.next = headers
+        headers = &exchange.range_node
+    if exchange.etag[0] != 0:
+        snprintf(exchange.match_line, sizeof(exchange.match_line), b"If-Match: %s", exchange.etag)
+        exchange.match_node.data = exchange.match_line
+        exchange.match_node.next = headers
+        headers = &exchange.match_node
+    if exchange.method == HEAD_ONLY:
+        failed |= set_long(easy, CURLOPT_NOBODY, 1)
+    else:
+        failed |= set_long(easy, CURLOPT_HTTPGET, 1)
+    failed |= set_string(easy, CURLOPT_URL, exchange.url)
+    failed |= set_pointer(easy, CURLOPT_HTTPHEADER, headers)
+    failed |= set_pointer(easy, CURLOPT_HEADERDATA, exchange)
+    failed |= set_pointer(easy, CURLOPT_WRITEDATA, exchange)
+    failed |= set_pointer(easy, CURLOPT_PRIVATE, exchange)
+    failed |= set_pointer(easy, CURLOPT_ERRORBUFFER, exchange.message)
+    return failed
+
+
+cdef void wake(Exchange *exchange) noexcept nogil:
+    pthread_mutex_lock(exchange.lock)
+    pthread_cond_broadcast(&exchange.lane.changed)
+    pthread_mutex_unlock(exchange.lock)
+
+
+cdef Fault judge_head(Exchange *exchange) noexcept nogil:
+    """Decide whether the body belongs to what was asked; fill in what the head tells about it."""
+    cdef Head *head = &exchange.head
+    cdef int64_t stop
+    if head.etag_too_long:
+        return FAULT_TOO_LARGE
+    if exchange.etag[0] != 0 and strcmp(exchange.etag, head.etag) != 0:
+        return FAULT_CHANGED
+    if head.status == 206:
+        if head.range_start < 0:
+            return FAULT_BAD_RANGE
+    else:
+        # The whole object: a server without ranges, or a proxy. Fine where all of it was wanted.
+        if head.content_length < 0 or exchange.received > 0 or exchange.start > 0:
+            return FAULT_BAD_RANGE
+        head.range_start = 0
+        head.range_stop = head.total = head.content_length
+    if exchange.total >= 0 and head.total != exchange.total:
+        return FAULT_CHANGED
+    if exchange.start < 0:
+        if head.range_start != max(<int64_t> 0, head.total - exchange.suffix):
+            return FAULT_BAD_RANGE
+        exchange.start = head.range_start
+        exchange.stop = head.total
+    stop = min(exchange.stop, head.total)
+    if head.range_start != exchange.start + exchange.received or head.range_stop != stop:
+        return FAULT_BAD_RANGE
+    if head.content_length >= 0 and head.content_length != stop - head.range_start:
+        return FAULT_BAD_RANGE
+    exchange.stop = stop
+    exchange.total = head.total
+    memcpy(exchange.etag, head.etag, ETAG_SIZE)
+    if exchange.destination == NULL and exchange.block == NULL:
+        exchange.block = take_block(exchange.pool, max(<int64_t> 1, wanted(exchange)))
+        if exchange.block == NULL:
+            return FAULT_NO_MEMORY
+    return FAULT_NONE
+
+
+cdef size_t on_header(char *line, size_t size, size_t count, void *context) noexcept nogil:
+    cdef Exchange *exchange = <Exchange *> context
+    cdef bint was_complete = exchange.head.complete
+    if head_take(&exchange.head, line, size * count) != 0:
+        exchange.fault = FAULT_TOO_LARGE
+        return 0
+    if was_complete or not exchange.head.complete:
+        return size * count
+    exchange.activity = exchange.now[0]
+    if exchange.method == GET_RANGE and exchange.head.status in (200, 206):
+        exchange.fault = judge_head(exchange)
+        if exchange.fault != FAULT_NONE:
+            return 0
+        exchange.accepted = True
+        store(&exchange.head_known, 1)
+        if load(&exchange.awaited) == 0:
+            store(&exchange.awaited, -1)
+            wake(exchange)
+    return size * count
+
+
+cdef size_t keep_text(Exchange *exchange, const char *data, size_t length) noexcept nogil:
+    cdef bint document = exchange.method == GET_TEXT and exchange.head.status == 200
+    cdef size_t limit = TEXT_LIMIT if document else ERROR_LIMIT
+    cdef size_t capacity
+    cdef char *text
+    if exchange.text_length + length > limit:
+        exchange.fault = FAULT_TOO_LARGE if document else FAULT_STATUS
+        return 0
+    if exchange.text_length + length > exchange.text_capacity:
+        capacity = max(<size_t> 2 * exchange.text_capacity, exchange.text_length + length)
+        text = <char *> realloc(exchange.text, capacity)
+        if text == NULL:
+            exchange.fault = FAULT_NO_MEMORY
+            return 0
+        exchange.text = text
+        exchange.text_capacity = capacity
+    memcpy(exchange.text + exchange.text_length, data, length)
+    exchange.text_length += length
+    return length
+
+
+cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexcept nogil:
+    cdef Exchange *exchange = <Exchange *> context
+    cdef size_t length = size * count
+    cdef int64_t received = exchange.received
+    cdef int64_t awaited
+    cdef char *place
+    exchange.activity = exchange.now[0]
+    if not exchange.accepted:
+        return keep_text(exchange, data, length)
+    if <int64_t> length > wanted(exchange) - received:
+        exchange.fault = FAULT_LONG_BODY
+        return 0
+    place = exchange.destination if exchange.destination != NULL else exchange.block.data
+    memcpy(place + received, data, length)
+    received += length
+    store(&exchange.received, received)
+    exchange.progress = exchange.activity
+    exchange.lane.tally.bytes_received += length
+    exchange.lane.client_tally.bytes_received += length
+    awaited = load(&exchange.awaited)
+    if 0 <= awaited <= received:
+        store(&exchange.awaited, -1)
+        wake(exchange)
+    return length
+
+
+cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil:
+    """Say what the attempt came to: True when all is in place, else ``fault`` tells."""
+    exchange.result = result
+    if exchange.fault != FAULT_NONE:
+        return False
+    if exchange.accepted and exchange.received == wanted(exchange):
+        return True
+    if result != CURLE_OK:
+        exchange.fault = FAULT_TRANSPORT
+    elif exchange.accepted:
+        exchange.fault = FAULT_SHORT_BODY
+    elif exchange.method != GET_RANGE and exchange.head.status == 200:
+        return True
+    else:
+        exchange.fault = FAULT_STATUS
+    return False
+
+
+cdef void count_exchange(Tally *tally, bint reused, int64_t first_byte) noexcept nogil:
+    tally.exchanges += 1
+    if reused:
+        tally.connections_reused += 1
+    else:
+        tally.connections_opened += 1
+    if first_byte >= 0:
+        tally_first_byte(tally, first_byte)
+
+
+cdef void exchange_count(Exchange *exchange, CURL *easy) noexcept nogil:
+    """Count the attempt, the connection it used and how long its first byte took."""
+    cdef int64_t sent = get_microseconds(easy, CURLINFO_PRETRANSFER_TIME_T)
+    cdef int64_t first = get_microseconds(easy, CURLINFO_STARTTRANSFER_TIME_T)
+    cdef bint reused = get_long(easy, CURLINFO_NUM_CONNECTS) == 0
+    exchange.os_errno = <int> get_long(easy, CURLINFO_OS_ERRNO)
+    if not exchange.head.complete:
+        first = sent = -1
+    count_exchange(exchange.lane.tally, reused, first - sent if sent >= 0 else -1)
+    count_exchange(exchange.lane.client_tally, reused, first - sent if sent >= 0 else -1)

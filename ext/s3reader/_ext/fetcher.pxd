@@ -1,0 +1,23 @@
+"""The fetcher: starts the I/O thread, hands transfers to it, waits for them."""
+
+from s3reader._ext.counters cimport Counters
+from s3reader._ext.exchange cimport LaneState
+from s3reader._ext.loop cimport Loop
+from s3reader._ext.threads cimport pthread_t
+from s3reader._ext.transfer cimport Transfer
+
+
+cdef class Fetcher:
+    cdef Loop loop
+    cdef pthread_t thread
+    cdef bint started
+    cdef long generation
+    cdef readonly Counters counters
+    cdef bytes _user_agent
+    cdef bytes _ca_bundle
+    cdef bytes _proxy
+
+    cdef int _usable(self) except -1
+    cdef int _start(self) except -1
+    cdef int _enqueue(self, Transfer transfer, double delay) except -1
+    cdef int _wait(self, Transfer transfer, LaneState *lane, double seconds) except -1

@@ -1,0 +1,299 @@
+"""The fetcher: hands transfers to the I/O thread and waits for what becomes of them.
+
+Actors: any number of Python threads submit, wait and cancel; one I/O thread per fetcher carries
+out (see ``loop``); one supervising Python thread takes the reports and decides (see
+``s3reader.session``). The I/O thread is a plain thread that never touches Python; it starts with
+the first submit and ends with :meth:`Fetcher.close`.
+
+Waiting releases the GIL and looks for signals ten times a second, so Ctrl-C ends any wait. After
+a fork the child finds the fetcher abandoned: its thread, its lock and its connections are the
+parent's, and nothing here touches them again.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from s3reader._ext cimport process
+from s3reader._ext.exchange cimport (
+    PHASE_CANCELLED, PHASE_DONE, PHASE_FAILED, PHASE_NEW, PHASE_QUEUED, PHASE_REPORTED, Exchange,
+    Phase, Slot, is_settled)
+from s3reader._ext.libcurl cimport curl
+from s3reader._ext.loop cimport (
+    close_lane, enqueue, lower_limit, pop_report, run_loop, settle)
+from s3reader._ext.threads cimport (
+    cond_init, cond_wait, load, monotonic, pthread_cond_broadcast, pthread_cond_destroy,
+    pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
+    pthread_mutex_unlock, store, thread_start)
+from s3reader._ext.transfer cimport Lane
+
+cdef double SIGNAL_INTERVAL = 0.1   # seconds between looks for Ctrl-C while waiting
+
+
+class FetcherClosed(RuntimeError):
+    """The fetcher was closed, or belongs to the process this one was forked from."""
+
+
+cdef class Fetcher:
+    """Carries out transfers over a set of connections of its own.
+
+    Parameters
+    ----------
+    max_connections
+        Transfers at once at most.
+    user_agent
+        Sent with every request.
+    ca_bundle
+        Path of a PEM file of trusted certificates; None for libcurl's own.
+    proxy
+        URL of a proxy; None for none.
+    connect_timeout, first_byte_timeout, stall_timeout
+        Seconds; None for none.
+    counters
+        Where the connections and bytes of all lanes are counted.
+    """
+
+    def __cinit__(self, Counters counters not None, int max_connections, str user_agent not None, *,
+                  str ca_bundle=None, str proxy=None, connect_timeout=None,
+                  first_byte_timeout=None, stall_timeout=None):
+        memset(&self.loop, 0, sizeof(self.loop))
+        if max_connections < 1:
+            raise ValueError("max_connections must be at least 1")
+        pthread_mutex_init(&self.loop.lock, NULL)
+        cond_init(&self.loop.reported)
+        self.generation = process.generation
+        self.counters = counters
+        self._user_agent = user_agent.encode("ascii", "replace")
+        self._ca_bundle = None if ca_bundle is None else ca_bundle.encode()
+        self._proxy = (proxy or "").encode()
+        self.loop.options.user_agent = self._user_agent
+        self.loop.options.proxy = self._proxy
+        if self._ca_bundle is not None:
+            self.loop.options.ca_bundle = self._ca_bundle
+        # libcurl takes 0 for its default of 300 s; "none" is the longest it can hold.
+        self.loop.options.connect_timeout = (
+            0x7fffffff if connect_timeout is None else max(1, int(connect_timeout * 1000)))
+        self.loop.options.first_byte_timeout = first_byte_timeout or 0
+        self.loop.options.stall_timeout = stall_timeout or 0
+        self.loop.slot_count = self.loop.limit = max_connections
+        self.loop.slots = <Slot *> calloc(max_connections, sizeof(Slot))
+        if self.loop.slots == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.generation != process.generation:
+            return                  # the parent's: its handles must not be cleaned up here
+        if self.started and not self.loop.stopped:
+            self.close()
+        free(self.loop.slots)
+        pthread_cond_destroy(&self.loop.reported)
+        pthread_mutex_destroy(&self.loop.lock)
+
+    cdef int _usable(self) except -1:
+        if self.generation != process.generation:
+            raise FetcherClosed("this fetcher belongs to the process that this one was forked from")
+        if self.loop.stopping:
+            raise FetcherClosed("the client was closed")
+        return 0
+
+    cdef int _start(self) except -1:
+        self.loop.multi = curl.multi_init()
+        if self.loop.multi == NULL:
+            raise MemoryError
+        if thread_start(&self.thread, run_loop, &self.loop) != 0:
+            curl.multi_cleanup(self.loop.multi)
+            raise OSError("cannot start the I/O thread: the system refuses another thread")
+        self.started = True
+        return 0
+
+    @property
+    def abandoned(self):
+        """Whether this is the copy that a fork left behind."""
+        return self.generation != process.generation
+
+    @property
+    def limit(self):
+        """How many transfers may run at once right now."""
+        return self.loop.limit
+
+    @property
+    def max_connections(self):
+        """How many transfers may run at once when nothing is throttled."""
+        return self.loop.slot_count
+
+    cdef int _enqueue(self, Transfer transfer, double delay) except -1:
+        cdef Exchange *exchange = &transfer.exchange
+        if exchange.phase not in (PHASE_NEW, PHASE_REPORTED):
+            raise RuntimeError("a transfer is submitted once, and again only when it was reported")
+        if exchange.url == NULL:
+            raise RuntimeError("a transfer must be signed before it is submitted")
+        pthread_mutex_lock(&self.loop.lock)
+        if exchange.phase == PHASE_NEW:
+            exchange.lane.outstanding += 1
+        else:
+            exchange.lane.judging -= 1
+        transfer.fetcher = self
+        if exchange.lane.closed or self.loop.stopping:
+            settle(exchange, PHASE_CANCELLED)
+        elif delay > 0:
+            exchange.phase = PHASE_QUEUED
+            exchange.not_before = monotonic() + delay
+            exchange.next = self.loop.delayed
+            self.loop.delayed = exchange
+        else:
+            enqueue(&self.loop, exchange, exchange.phase == PHASE_REPORTED)
+        pthread_mutex_unlock(&self.loop.lock)
+        return 0
+
+    def submit(self, transfers):
+        """Start signed transfers, in order, as connections come free."""
+        cdef Transfer transfer
+        self._usable()
+        if not self.started:
+            self._start()
+        for transfer in transfers:
+            self._enqueue(transfer, 0)
+        curl.multi_wakeup(self.loop.multi)
+
+    def resubmit(self, Transfer transfer not None, double delay=0):
+        """Put a reported transfer back, ``delay`` seconds from now; it resumes where it broke."""
+        self._usable()
+        self._enqueue(transfer, delay)
+        curl.multi_wakeup(self.loop.multi)
+
+    def _settle(self, Transfer transfer, int phase):
+        cdef Exchange *exchange = &transfer.exchange
+        if exchange.phase != PHASE_REPORTED:
+            raise RuntimeError("only a reported transfer can be settled")
+        pthread_mutex_lock(&self.loop.lock)
+        exchange.lane.judging -= 1
+        settle(exchange, PHASE_CANCELLED if exchange.lane.closed else <Phase> phase)
+        pthread_mutex_unlock(&self.loop.lock)
+
+    def fail(self, Transfer transfer not None, error):
+        """End a reported transfer with an exception."""
+        transfer.error = error
+        self._settle(transfer, PHASE_FAILED)
+
+    def finish(self, Transfer transfer not None):
+        """End a reported transfer as done: it turned out to have no bytes."""
+        self._settle(transfer, PHASE_DONE)
+
+    def throttle(self):
+        """Take note that the server asked for fewer requests: halve how many run at once."""
+        pthread_mutex_lock(&self.loop.lock)
+        lower_limit(&self.loop)
+        pthread_mutex_unlock(&self.loop.lock)
+
+    def next_report(self):
+        """Wait for a transfer that Python must decide about; None once the fetcher is closed."""
+        cdef Exchange *exchange
+        while True:
+            if self.generation != process.generation:
+                return None
+            # Taken with the GIL held: a transfer that is being dropped cancels its lane with the
+            # GIL held too, so what is found here is alive.
+            pthread_mutex_lock(&self.loop.lock)
+            exchange = pop_report(&self.loop)
+            transfer = <Transfer> exchange.owner if exchange != NULL else None
+            stopped = self.loop.stopping
+            pthread_mutex_unlock(&self.loop.lock)
+            if transfer is not None:
+                return transfer
+            if stopped:
+                return None
+            with nogil:
+                pthread_mutex_lock(&self.loop.lock)
+                if self.loop.reports_first == NULL and not self.loop.stopping:
+                    cond_wait(&self.loop.reported, &self.loop.lock, 60.0)
+                pthread_mutex_unlock(&self.loop.lock)
+
+    # Waiting. Each returns at once where there is nothing to wait for.
+
+    cdef int _wait(self, Transfer transfer, LaneState *lane, double seconds) except -1:
+        """Sleep until the lane changes, at most ``seconds``; 1 when what is awaited is there."""
+        cdef int there = 0
+        with nogil:
+            pthread_mutex_lock(&self.loop.lock)
+            if transfer is not None:
+                there = (is_settled(transfer.exchange.phase)
+                         or load(&transfer.exchange.awaited) < 0)
+            else:
+                there = lane.outstanding == 0 or lane.failures > 0
+            if not there:
+                cond_wait(&lane.changed, &self.loop.lock, seconds)
+            pthread_mutex_unlock(&self.loop.lock)
+        if there == 0:
+            PyErr_CheckSignals()
+        return there
+
+    def wait_received(self, Transfer transfer not None, int64_t count):
+        """Wait until ``count`` bytes of a transfer are in place, or it is settled."""
+        cdef Exchange *exchange = &transfer.exchange
+        self._usable()
+        while not is_settled(exchange.phase) and load(&exchange.received) < count:
+            store(&exchange.awaited, count)
+            # Between the look above and the store the last byte may have come without a wake-up.
+            if load(&exchange.received) >= count:
+                break
+            try:
+                while self._wait(transfer, exchange.lane, SIGNAL_INTERVAL) == 0:
+                    self._usable()
+            except BaseException:
+                store(&exchange.awaited, -1)
+                raise
+        store(&exchange.awaited, -1)
+
+    def wait_head(self, Transfer transfer not None):
+        """Wait until the first response tells size and version, or the transfer is settled."""
+        cdef Exchange *exchange = &transfer.exchange
+        self._usable()
+        while not is_settled(exchange.phase) and load(&exchange.head_known) == 0:
+            store(&exchange.awaited, 0)
+            if load(&exchange.head_known) != 0:
+                break
+            try:
+                while self._wait(transfer, exchange.lane, SIGNAL_INTERVAL) == 0:
+                    self._usable()
+            except BaseException:
+                store(&exchange.awaited, -1)
+                raise
+        store(&exchange.awaited, -1)
+
+    def wait_settled(self, Lane lane not None):
+        """Wait until no transfer of a lane is on its way any more, or one of them failed."""
+        self._usable()
+        while self._wait(None, &lane.state, SIGNAL_INTERVAL) == 0:
+            self._usable()
+
+    def cancel(self, Lane lane not None):
+        """Stop all of a lane's transfers, for good. On return no destination is written to."""
+        cdef LaneState *state = &lane.state
+        if self.generation != process.generation or not self.started:
+            return
+        with nogil:
+            pthread_mutex_lock(&self.loop.lock)
+            if not state.closed:
+                close_lane(&self.loop, state)
+            if state.outstanding > state.judging and not self.loop.stopped:
+                curl.multi_wakeup(self.loop.multi)
+                while state.outstanding > state.judging and not self.loop.stopped:
+                    cond_wait(&state.changed, &self.loop.lock, SIGNAL_INTERVAL)
+            pthread_mutex_unlock(&self.loop.lock)
+
+    def close(self):
+        """Stop every transfer and end the I/O thread."""
+        if self.generation != process.generation:
+            return
+        with nogil:
+            pthread_mutex_lock(&self.loop.lock)
+            already = self.loop.stopping
+            self.loop.stopping = True
+            pthread_cond_broadcast(&self.loop.reported)
+            pthread_mutex_unlock(&self.loop.lock)
+            if self.started and not already:
+                curl.multi_wakeup(self.loop.multi)
+                pthread_join(self.thread, NULL)
+        if not self.started:
+            self.loop.stopped = True

@@ -1,0 +1,33 @@
+"""A transfer as Python sees it: an exchange with what it owns."""
+
+from s3reader._ext.chunks cimport Chunk, ChunkPool
+from s3reader._ext.counters cimport Counters
+from s3reader._ext.destination cimport Destination
+from s3reader._ext.exchange cimport Exchange, LaneState
+from s3reader._ext.libcurl cimport curl_slist
+
+
+cdef class SignedHeaders:
+    cdef curl_slist *lines
+    cdef readonly double sign_again
+
+
+cdef class Lane:
+    cdef LaneState state
+    cdef readonly Counters counters
+    cdef Counters client_counters
+
+
+cdef class Transfer:
+    cdef Exchange exchange
+    cdef readonly Lane lane
+    cdef readonly Destination destination
+    cdef ChunkPool pool
+    cdef bytes url
+    cdef SignedHeaders headers
+    cdef Chunk chunk
+    cdef object fetcher             # the Fetcher it was last submitted to, or None
+    cdef readonly object request    # what it is part of, for messages and for the policy
+    cdef public object error        # the exception, once FAILED
+    cdef public int attempts        # how often it was tried since the last new byte
+    cdef public object notes        # the policy's memory of what it already tried
