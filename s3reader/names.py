@@ -1,0 +1,60 @@
+"""Bucket and key names: what can be one at all, and a key's form in a URL.
+
+S3's own naming rules are stricter, but older buckets and S3-compatible systems break them; what
+is refused here could only end in a request for something else than the caller meant.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+# "Creating object key names", Amazon S3 User Guide: UTF-8 bytes.
+MAX_KEY_BYTES = 1024
+
+_UNUSABLE_IN_BUCKET = re.compile(r"[\s/\\?#\x00-\x1f\x7f]")
+
+
+def quote_key(key: str) -> str:
+    """Percent-encode an object key for the path of a URL.
+
+    RFC 3986's unreserved characters and ``/`` stay, every other byte of the UTF-8 form becomes
+    ``%XX``. Empty, ``.`` and ``..`` segments are part of an S3 key and stay as they are.
+
+    Raises:
+        ValueError: the key is empty, longer than 1024 bytes, or not expressible in UTF-8.
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"key takes a str, not {type(key).__name__}")
+    if not key:
+        raise ValueError("Key should be specified")
+    try:
+        encoded = key.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"key {key!r} is not valid Unicode: it has a lone surrogate") from None
+    if len(encoded) > MAX_KEY_BYTES:
+        raise ValueError(
+            f"key is {len(encoded)} bytes of UTF-8, S3 allows {MAX_KEY_BYTES}: {key[:40]!r}..."
+        )
+    return quote(encoded, safe="/")
+
+
+def check_bucket(bucket: str) -> None:
+    """Raise unless `bucket` can be a bucket's name; older and foreign names are let through.
+
+    Raises:
+        ValueError: it is empty, a URI or an ARN, or has characters no bucket has.
+    """
+    if not isinstance(bucket, str):
+        raise TypeError(f"bucket takes a str, not {type(bucket).__name__}")
+    if not bucket:
+        raise ValueError("Bucket should be specified")
+    if bucket.startswith("arn:"):
+        raise ValueError(
+            f"bucket takes a name, got the ARN {bucket!r}: for an access point, use its alias "
+            "(it ends in -s3alias) as the bucket's name"
+        )
+    if _UNUSABLE_IN_BUCKET.search(bucket) or bucket in (".", "..") or len(bucket) > 255:
+        raise ValueError(
+            f"bucket takes a name such as 'my-bucket', without 's3://' and key, got {bucket!r}"
+        )
