@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from s3reader.config import S3ClientConfig
-from s3reader.credentials import shared_config
-from s3reader.names import check_bucket, quote_key
+from .config import S3ClientConfig
+from .credentials import shared_config
+from .names import check_bucket, quote_key
 
 DEFAULT_REGION = "us-east-1"
 

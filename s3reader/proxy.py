@@ -11,7 +11,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 
-from s3reader.config import S3ClientConfig
+from .config import S3ClientConfig
 
 _SCHEMES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 

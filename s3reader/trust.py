@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from s3reader.config import S3ClientConfig
-from s3reader.credentials import shared_config
+from .config import S3ClientConfig
+from .credentials import shared_config
 
 # Where systems keep all their CA certificates in one file.
 SYSTEM_BUNDLES = (
@@ -40,16 +40,18 @@ def resolve_ca_bundle(
         ValueError: what the user set is not a readable file. It is never passed over for the next:
             that could trust more than the user meant to.
     """
-    for origin, path in (
-        ("ca_bundle", config.ca_bundle),
-        ("AWS_CA_BUNDLE", environ.get("AWS_CA_BUNDLE")),
-        ("the profile's ca_bundle", shared_config(config.profile, environ).get("ca_bundle")),
-        ("SSL_CERT_FILE", environ.get("SSL_CERT_FILE")),
-        ("REQUESTS_CA_BUNDLE", environ.get("REQUESTS_CA_BUNDLE")),
-    ):
+    for origin, path in _chosen(config, environ):
         if path:
-            return _user_file(origin, os.fspath(path))
+            return _user_file(origin, path)
     return next((path for path in (*SYSTEM_BUNDLES, *_shipped_bundles()) if _is_file(path)), None)
+
+
+def _chosen(config: S3ClientConfig, environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    yield "ca_bundle", None if config.ca_bundle is None else os.fspath(config.ca_bundle)
+    yield "AWS_CA_BUNDLE", environ.get("AWS_CA_BUNDLE")
+    yield "the profile's ca_bundle", shared_config(config.profile, environ).get("ca_bundle")
+    yield "SSL_CERT_FILE", environ.get("SSL_CERT_FILE")
+    yield "REQUESTS_CA_BUNDLE", environ.get("REQUESTS_CA_BUNDLE")
 
 
 def _user_file(origin: str, path: str) -> str:

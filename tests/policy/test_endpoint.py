@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -331,6 +332,23 @@ def test_profile_settings_for_s3_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     off = {"AWS_USE_FIPS_ENDPOINT": "false", "AWS_USE_DUALSTACK_ENDPOINT": "false"}
     target = resolver("us-west-2", environ=off).object("my-bucket", "key")
     assert target.url == "https://s3.us-west-2.amazonaws.com/my-bucket/key"
+
+
+def test_settings_come_from_the_shared_configuration_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    file = tmp_path / "config"
+    file.write_text(
+        "[profile lab]\nregion = RegionOne\nservices = lab-services\n"
+        "s3 =\n  addressing_style = path\n"
+        "[services lab-services]\ns3 =\n  endpoint_url = https://s3.lab.example:9443\n"
+    )
+    ours = resolver(environ={"AWS_CONFIG_FILE": str(file)}, profile="lab")
+    assert ours.custom
+    assert ours.object("my-bucket", "key") == Target(
+        "https", "s3.lab.example:9443", "/my-bucket/key", "RegionOne"
+    )
 
 
 def test_fips_and_dualstack_change_no_custom_endpoint() -> None:
