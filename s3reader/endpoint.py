@@ -10,7 +10,6 @@ and into the path where it does not.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -49,7 +48,8 @@ _ANY_REGION = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]{0,251}[a-z0-9_])?\.?|\[[0-9a-f:.]+\]")
 _DNS_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
-_DOTTED_DNS_BUCKET = re.compile(rf"(?=.{{3,63}}$){_LABEL}(?:\.{_LABEL})*")
+_DOTTED_QUAD = r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}"
+_DOTTED_DNS_BUCKET = re.compile(rf"(?=.{{3,63}}$)(?!{_DOTTED_QUAD}$){_LABEL}(?:\.{_LABEL})*")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -103,7 +103,11 @@ class EndpointResolver:
         if endpoint is not None:
             self._scheme, self._host, self._prefix = _split_endpoint(endpoint, origin)
         s3_settings = _section(profile, "s3")
-        self._path_style = config.force_path_style or s3_settings.get("addressing_style") == "path"
+        self._path_style = (
+            config.force_path_style
+            or s3_settings.get("addressing_style") == "path"
+            or (self.custom and not _takes_subdomains(self._host))
+        )
         self._fips = _switch("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint", environ, profile)
         self._dualstack = _switch(
             "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", environ, s3_settings, profile
@@ -121,7 +125,7 @@ class EndpointResolver:
         check_bucket(bucket)
         region = self.region if region is None else self._checked_region(region)
         host = self._host or self._aws_host(bucket, region)
-        if self._in_host_name(bucket, host):
+        if self._in_host_name(bucket):
             return Target(self._scheme, f"{bucket}.{host}", self._prefix + (tail or "/"), region)
         path = f"{self._prefix}/{quote(bucket, safe='')}{tail}"
         return Target(self._scheme, host, path, region)
@@ -145,13 +149,12 @@ class EndpointResolver:
         service = "s3-fips" if self._fips else "s3"
         return f"{service}{'.dualstack' if self._dualstack else ''}.{region}.{suffix}"
 
-    def _in_host_name(self, bucket: str, host: str) -> bool:
-        if self._path_style or (self.custom and not _takes_subdomains(host)):
+    def _in_host_name(self, bucket: str) -> bool:
+        if self._path_style:
             return False
-        if self._scheme == "https":
-            # A certificate's wildcard covers one label, so a bucket with dots would not match.
-            return _DNS_BUCKET.fullmatch(bucket) is not None
-        return _DOTTED_DNS_BUCKET.fullmatch(bucket) is not None and not _is_address(bucket)
+        # A certificate's wildcard covers one label, so over TLS a bucket with dots would not match.
+        pattern = _DNS_BUCKET if self._scheme == "https" else _DOTTED_DNS_BUCKET
+        return pattern.fullmatch(bucket) is not None
 
     def _checked_region(self, region: str) -> str:
         expected = "region takes a name such as 'eu-central-1'"
@@ -211,14 +214,15 @@ def _split_endpoint(endpoint: str, origin: str) -> tuple[str, str, str]:
     if "@" in endpoint:
         # What stands before it may be a password, so it is not shown.
         raise ValueError(f"{expected}, without a user name or password")
-    scheme, separator, _ = endpoint.partition("://")
-    if not separator:
-        raise ValueError(f"{expected}: write 'https://{endpoint}', got {endpoint!r}")
+    # Nor is a query, in case someone gave a presigned URL.
+    shown = endpoint.partition("?")[0]
+    if "://" not in shown:
+        raise ValueError(f"{expected}: write 'https://{shown}', got {shown!r}")
     try:
         parts = urlsplit(endpoint)
         port = parts.port
     except ValueError:
-        raise ValueError(f"{expected}, got {endpoint!r}") from None
+        raise ValueError(f"{expected}, got {shown!r}") from None
     scheme = parts.scheme
     host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc.rstrip(":")
     host = host.lower()
@@ -230,7 +234,7 @@ def _split_endpoint(endpoint: str, origin: str) -> tuple[str, str, str]:
         or parts.fragment
         or not endpoint.isprintable()
     ):
-        raise ValueError(f"{expected}, with http or https and no query, got {endpoint!r}")
+        raise ValueError(f"{expected}, with http or https and no query, got {shown!r}")
     if port is not None and port != _DEFAULT_PORTS[scheme]:
         host = f"{host}:{port}"
     return scheme, host, quote(parts.path.rstrip("/"), safe="/%~!$&'()*+,;=:")
@@ -238,17 +242,11 @@ def _split_endpoint(endpoint: str, origin: str) -> tuple[str, str, str]:
 
 def _takes_subdomains(host: str) -> bool:
     """Whether names below a host can exist: not below an address, nor below a bare name."""
-    name = host if host.endswith("]") else host.partition(":")[0]
-    bare = name.rstrip(".")
-    return "." in bare and not bare.endswith(".localhost") and not _is_address(bare)
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
+    if host.startswith("["):
         return False
-    return True
+    _, dot, last_label = host.partition(":")[0].rstrip(".").rpartition(".")
+    # Only an address ends in a number: no top-level domain is one.
+    return bool(dot) and last_label != "localhost" and not last_label.isdigit()
 
 
 def _switch(

@@ -42,6 +42,7 @@ BUCKETS = [
     "with..dots",
     "a-.b",
     "10.0.0.1",
+    "1.2.3.999",
     "Upper_Case",
     "-leading",
     "ab",
@@ -179,6 +180,7 @@ def test_us_east_1_is_regional() -> None:
         ("http://[::1]:9000", "[::1]:9000"),
         ("http://[::1]", "[::1]"),
         ("https://192.168.1.2", "192.168.1.2"),
+        ("http://127.1", "127.1"),
     ],
 )
 def test_host_without_subdomains_gets_path_style(endpoint: str, host: str) -> None:
@@ -241,6 +243,12 @@ def test_password_in_an_endpoint_is_refused_and_not_shown() -> None:
         resolver(environ={"AWS_ENDPOINT_URL": "https://user:hunter2@s3.example.com"})
     assert "AWS_ENDPOINT_URL" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_query_of_an_endpoint_is_not_shown() -> None:
+    with pytest.raises(ValueError, match="no query") as caught:
+        resolver(endpoint="https://s3.example.com/key?X-Amz-Signature=5ec7e7")
+    assert "5ec7e7" not in str(caught.value)
 
 
 def test_endpoint_of_another_type_is_refused() -> None:
