@@ -39,5 +39,5 @@ clean:
 
 $(TOX): pyproject.toml
 	$(PYTHON) -m venv .venv-tox
-	.venv-tox/bin/pip install --quiet 'tox>=4.31' build
+	.venv-tox/bin/pip install --quiet tox build
 	touch $@

@@ -38,8 +38,9 @@ if sanitizers:
     compile_args += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g", "-O1"]
     link_args += [f"-fsanitize={sanitizers}"]
 
-# One directory a variant: generated C and objects of one must not pass for another's.
-variant = "-".join(["cython", *filter(None, sanitizers.split(","))])
+# One directory a variant: what one has built must not pass for another's, nor end in its wheel.
+variant = "-".join(["traced"] * line_trace + sanitizers.split(",") * bool(sanitizers))
+build_base = Path("build", variant or "plain")
 
 Options.warning_errors = warnings_are_errors
 
@@ -57,7 +58,7 @@ setup(
             for source in sorted(SOURCE_ROOT.rglob("*.pyx"))
         ],
         include_path=[str(SOURCE_ROOT)],
-        build_dir=None if line_trace else f"build/{variant}",
+        build_dir=None if line_trace else str(build_base / "cython"),
         compiler_directives={
             "language_level": "3str",
             "boundscheck": False,
@@ -68,4 +69,5 @@ setup(
             "linetrace": line_trace,
         },
     ),
+    options={"build": {"build_base": str(build_base)}},
 )
