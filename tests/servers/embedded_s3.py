@@ -99,12 +99,13 @@ class S3(ABC):
     def close(self) -> None:
         """Remove the buckets created here and end what was started here."""
         for bucket in self._buckets:
-            pages = self.boto.get_paginator("list_object_versions").paginate(Bucket=bucket)
-            for page in pages:
+            for page in self.boto.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+                for item in page.get("Contents", []):
+                    self.boto.delete_object(Bucket=bucket, Key=item["Key"])
+            for page in self.boto.get_paginator("list_object_versions").paginate(Bucket=bucket):
                 for item in page.get("Versions", []) + page.get("DeleteMarkers", []):
-                    self.boto.delete_object(
-                        Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"]
-                    )
+                    name = {"Key": item["Key"], "VersionId": item["VersionId"]}
+                    self.boto.delete_object(Bucket=bucket, **name)
             self.boto.delete_bucket(Bucket=bucket)
         self._buckets.clear()
 
