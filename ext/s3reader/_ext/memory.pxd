@@ -1,0 +1,15 @@
+"""Header of ``memory``: where received bytes go."""
+
+from cpython.buffer cimport Py_buffer
+
+
+cdef int acquire_writable(object target, Py_buffer* view) except -1
+cdef int copy_bytes(char* target, const char* source, Py_ssize_t count) except -1
+
+
+cdef class Memory:
+    cdef char* data             # first byte; what keeps it alive is one of the three below
+    cdef readonly Py_ssize_t nbytes
+    cdef Py_buffer lender       # a caller's buffer, held for life; obj is NULL when there is none
+    cdef bytes result           # a bytes object still being filled, or None
+    cdef bint allocated         # data is this object's own allocation
