@@ -20,5 +20,9 @@ cdef void tally_first_byte(Tally *tally, int64_t microseconds) noexcept nogil
 cdef class Counters:
     # One writer: the I/O thread of the fetcher whose transfers are counted here.
     cdef Tally tally
+    # By Python threads, with the GIL held throughout.
+    cdef dict requests              # HTTP requests by operation
+    cdef dict retries               # of those, repeats by cause
+    cdef int64_t bytes_requested    # bytes handed to callers
 
     cdef double _quantile(self, double share) noexcept

@@ -23,12 +23,29 @@ cdef class Counters:
 
     def __cinit__(self):
         memset(&self.tally, 0, sizeof(Tally))
+        self.requests = {}
+        self.retries = {}
+
+    def count_request(self, str operation not None):
+        """Count an HTTP request by its operation."""
+        self.requests[operation] = self.requests.get(operation, 0) + 1
+
+    def count_retry(self, str cause not None):
+        """Count a repeated request by why it was repeated."""
+        self.retries[cause] = self.retries.get(cause, 0) + 1
+
+    def count_requested(self, int64_t count):
+        """Count bytes that a caller asked for and got."""
+        self.bytes_requested += count
 
     def snapshot(self):
         """The counts as a dict; times in seconds, quantiles exact to a factor of 2**(1/4)."""
         count = self.tally.ttfb_count
         return {
-            "exchanges": self.tally.exchanges,
+            "requests": dict(self.requests),
+            "retries": dict(self.retries),
+            "throttles": self.retries.get("throttle", 0),
+            "bytes_requested": self.bytes_requested,
             "bytes_received": self.tally.bytes_received,
             "connections_opened": self.tally.connections_opened,
             "connections_reused": self.tally.connections_reused,

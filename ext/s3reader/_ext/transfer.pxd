@@ -7,8 +7,9 @@ from s3reader._ext.exchange cimport Exchange, LaneState
 from s3reader._ext.libcurl cimport curl_slist
 
 
-cdef class SignedHeaders:
-    cdef curl_slist *lines
+cdef class SignedRequest:
+    cdef readonly bytes url
+    cdef curl_slist *lines          # owned
     cdef readonly double sign_again
 
 
@@ -23,8 +24,7 @@ cdef class Transfer:
     cdef readonly Lane lane
     cdef readonly Destination destination
     cdef ChunkPool pool
-    cdef bytes url
-    cdef SignedHeaders headers
+    cdef SignedRequest signed       # what the exchange's URL and headers point into
     cdef Chunk chunk
     cdef object fetcher             # the Fetcher it was last submitted to, or None
     cdef readonly object request    # what it is part of, for messages and for the policy

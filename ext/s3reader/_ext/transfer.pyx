@@ -21,11 +21,22 @@ from s3reader._ext.response cimport ETAG_SIZE, head_free
 from s3reader._ext.threads cimport cond_init, load, pthread_cond_destroy, store
 
 
-cdef class SignedHeaders:
-    """Header lines of a request, in the form libcurl sends them; shared by an object's parts."""
+cdef class SignedRequest:
+    """URL and header lines of a request in the form libcurl takes; shared by an object's parts.
 
-    def __cinit__(self, headers, double sign_again):
+    Parameters
+    ----------
+    url
+        Encoded as it goes on the wire.
+    headers
+        Pairs of name and value.
+    sign_again
+        Monotonic time from which the signature must not be used.
+    """
+
+    def __cinit__(self, bytes url not None, headers, double sign_again):
         cdef curl_slist *longer
+        self.url = url
         self.sign_again = sign_again
         for name, value in headers:
             line = f"{name}: {value}" if value else f"{name};"
@@ -124,15 +135,14 @@ cdef class Transfer:
         free(self.exchange.text)
         head_free(&self.exchange.head)
 
-    def sign(self, bytes url not None, SignedHeaders headers not None):
+    def sign(self, SignedRequest signed not None):
         """Set where the next attempt goes and with which headers."""
         if self.exchange.phase not in (PHASE_NEW, PHASE_REPORTED):
             raise RuntimeError("a transfer on its way cannot be signed")
-        self.url = url
-        self.headers = headers
-        self.exchange.url = url
-        self.exchange.headers = headers.lines
-        self.exchange.sign_again = headers.sign_again
+        self.signed = signed
+        self.exchange.url = signed.url
+        self.exchange.headers = signed.lines
+        self.exchange.sign_again = signed.sign_again
 
     # What is asked and how far it is.
 

@@ -1,0 +1,263 @@
+"""The client: what a script holds to read from S3."""
+
+from __future__ import annotations
+
+import os
+import platform
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .config import S3ClientConfig
+from .constructor import S3ReaderConstructor
+from .listing import ListObjectStream
+from .names import check_bucket
+from .request import encryption_headers
+from .results import HeadObjectResult, ObjectInfo
+from .session import LIBCURL, Session
+from .stream import ObjectSource, head_object
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .protocol import S3ReaderConstructorProtocol
+    from .s3reader import S3Reader
+
+Pairs = tuple[tuple[str, str], ...]
+
+LARGEST_PAGE = 1000
+"""Keys that S3 gives at most in one page of a listing."""
+
+
+class S3Client:
+    """Reads objects of S3 and of what speaks its protocol.
+
+    Making one sends no request and starts no thread. All threads of a process may share it; it
+    pickles as its settings, and goes on working in a forked process.
+
+    Args:
+        region: of the buckets; by default where AWS users have it. A bucket that is elsewhere is
+            found from S3's own answer.
+        endpoint: URL of another S3, "https://host:port"; by default where AWS users have it.
+        user_agent: put before the library's own; text, or an object with a ``prefix``.
+        s3client_config: settings; see `S3ClientConfig`.
+
+    Raises:
+        ValueError: region or endpoint are none.
+
+    Example::
+
+        with S3Client("eu-central-1") as client:
+            reader = client.get_object("bucket", "key")
+            reader.readinto(tensor.numpy())
+    """
+
+    def __init__(
+        self,
+        region: str | None = None,
+        *,
+        endpoint: str | None = None,
+        user_agent: Any = None,
+        s3client_config: S3ClientConfig | None = None,
+    ) -> None:
+        self._arguments = (region, endpoint, user_agent)
+        self._config = s3client_config or S3ClientConfig()
+        self._session = Session(region, endpoint, self.user_agent_prefix, self._config)
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for, unless a bucket turned out to be elsewhere."""
+        return self._session.signer.endpoints.region
+
+    @property
+    def s3client_config(self) -> S3ClientConfig:
+        """The settings."""
+        return self._config
+
+    @property
+    def user_agent_prefix(self) -> str:
+        """What requests say about who sends them."""
+        given = self._arguments[2]
+        given = getattr(given, "prefix", given)
+        own = f"s3reader/{__version__} python/{platform.python_version()} {LIBCURL}"
+        return f"{given} {own}" if given else own
+
+    def get_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        object_info: ObjectInfo | HeadObjectResult | None = None,
+        reader_constructor: S3ReaderConstructorProtocol | None = None,
+        version_id: str | None = None,
+        sse_customer_key: bytes | None = None,
+    ) -> S3Reader:
+        """A reader of an object. No request is made.
+
+        Args:
+            bucket, key: the object.
+            object_info: what a listing told about it; saves asking, and pins version and size.
+            reader_constructor: from `S3ReaderConstructor`; sequential by default.
+            version_id: of a bucket with versions.
+            sse_customer_key: 32 bytes, for an object encrypted with a key of the customer's.
+
+        Raises:
+            ValueError: bucket, key or another argument is impossible.
+        """
+        check_bucket(bucket)
+        query, headers = self._extras(version_id, sse_customer_key)
+        source = ObjectSource(
+            self._session, bucket, key, query=query, headers=headers, object_info=object_info
+        )
+        constructor = reader_constructor or S3ReaderConstructor.default()
+        return constructor(
+            bucket=bucket, key=key, get_object_info=source.info, get_stream=source
+        )
+
+    def head_object(
+        self,
+        bucket: str,
+        key: str,
+        *,
+        version_id: str | None = None,
+        sse_customer_key: bytes | None = None,
+    ) -> HeadObjectResult:
+        """What S3 tells about an object.
+
+        Args:
+            bucket, key, version_id, sse_customer_key: as in `get_object`.
+
+        Raises:
+            S3Exception: the request failed; ``FileNotFoundError`` where there is no such object.
+        """
+        check_bucket(bucket)
+        query, headers = self._extras(version_id, sse_customer_key)
+        return head_object(self._session, bucket, key, query, headers)
+
+    def list_objects(
+        self, bucket: str, prefix: str = "", delimiter: str = "", max_keys: int = LARGEST_PAGE
+    ) -> ListObjectStream:
+        """An iterator of the pages of a listing. No request is made before the first page.
+
+        Args:
+            bucket: what is listed.
+            prefix: what the keys begin with.
+            delimiter: groups the keys that have it after the prefix, mostly "/".
+            max_keys: keys of one page, at most 1000.
+        """
+        check_bucket(bucket)
+        if isinstance(max_keys, bool) or not isinstance(max_keys, int):
+            raise TypeError(f"max_keys takes an integer, not {type(max_keys).__name__}")
+        if not 1 <= max_keys <= LARGEST_PAGE:
+            raise ValueError(f"max_keys takes 1 to {LARGEST_PAGE}, not {max_keys}")
+        return ListObjectStream(self, bucket, prefix, delimiter, max_keys)
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the client was made, in this process.
+
+        Returns:
+            ``requests`` by operation, ``retries`` by cause, ``throttles``, ``bytes_requested`` (what
+            callers got), ``bytes_received`` (what the network gave), ``connections_opened``,
+            ``connections_reused``, ``time_to_first_byte`` with ``count`` and ``mean``, ``p50``,
+            ``p99`` in seconds.
+        """
+        return self._session.stats()
+
+    def close(self) -> None:
+        """Cancel what is on its way, close the connections and end the threads. Idempotent."""
+        self._session.close()
+
+    def __enter__(self) -> S3Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remake, (*self._arguments, self._config)
+
+    def __repr__(self) -> str:
+        return f"S3Client({self.region!r})"
+
+    def _extras(self, version_id: str | None, customer_key: bytes | None) -> tuple[Pairs, Pairs]:
+        query: Pairs = () if version_id is None else (("versionId", version_id),)
+        headers = encryption_headers(customer_key)
+        if self._config.requester_pays:
+            headers = (*headers, ("x-amz-request-payer", "requester"))
+        return query, headers
+
+    def _list_page(self, request: Any) -> bytes:
+        return self._session.execute(request).text
+
+
+def _remake(
+    region: str | None, endpoint: str | None, user_agent: Any, config: S3ClientConfig
+) -> S3Client:
+    return S3Client(region, endpoint=endpoint, user_agent=user_agent, s3client_config=config)
+
+
+def parse_uri(uri: str | os.PathLike[str]) -> tuple[str, str]:
+    """Bucket and key of "s3://bucket/key"; the key is taken as it stands, nothing is decoded.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = os.fspath(uri)
+    scheme, separator, rest = text.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme.lower() != "s3" or not separator or not bucket or not key:
+        raise ValueError(f"an object's URI is s3://bucket/key, not {text!r}")
+    return bucket, key
+
+
+def open_uri(
+    uri: str | os.PathLike[str],
+    reader_constructor: S3ReaderConstructorProtocol | None = None,
+    client: S3Client | None = None,
+    **arguments: Any,
+) -> S3Reader:
+    """A reader of the object at "s3://bucket/key", in one line.
+
+    Args:
+        uri: "s3://bucket/key".
+        reader_constructor: from `S3ReaderConstructor`; sequential by default.
+        client: to share; by default one client per process and settings is made and kept.
+        arguments: ``region``, ``endpoint``, ``s3client_config`` for that client, and
+            ``object_info``, ``version_id``, ``sse_customer_key`` as in `S3Client.get_object`.
+
+    Raises:
+        ValueError: the URI is none.
+        TypeError: an argument is unknown, or settings are given together with a client.
+    """
+    bucket, key = parse_uri(uri)
+    settings = {
+        name: arguments.pop(name)
+        for name in ("region", "endpoint", "s3client_config")
+        if name in arguments
+    }
+    if client is None:
+        client = _shared_client(**settings)
+    elif settings:
+        raise TypeError(f"{', '.join(settings)}: given together with a client, which has its own")
+    return client.get_object(bucket, key, reader_constructor=reader_constructor, **arguments)
+
+
+_shared: dict[tuple[Any, ...], S3Client] = {}
+
+
+def _shared_client(
+    region: str | None = None,
+    endpoint: str | None = None,
+    s3client_config: S3ClientConfig | None = None,
+) -> S3Client:
+    # What the environment says about region, endpoint and credentials belongs to the settings.
+    environment = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    settings = (region, endpoint, s3client_config, environment)
+    try:
+        return _shared[settings]
+    except KeyError:
+        client = S3Client(region, endpoint=endpoint, s3client_config=s3client_config)
+        return _shared.setdefault(settings, client)

@@ -1,0 +1,152 @@
+"""Listings: pages of a bucket's keys, resumable and picklable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
+
+from .errors import IncompleteDataError
+from .request import Request
+from .results import ObjectInfo, RestoreStatus
+
+if TYPE_CHECKING:
+    from .client import S3Client
+
+
+@dataclass(frozen=True)
+class ListObjectResult:
+    """One page.
+
+    Args:
+        object_info: the objects, in the order of their keys.
+        common_prefixes: what the keys with the delimiter after the prefix begin with.
+    """
+
+    object_info: list[ObjectInfo] = field(default_factory=list)
+    common_prefixes: list[str] = field(default_factory=list)
+
+
+class ListObjectStream:
+    """An iterator of a listing's pages.
+
+    It keeps the continuation token of the next page, so it resumes after an error, and pickles.
+
+    Args:
+        client: asks for the pages.
+        bucket, prefix, delimiter, max_keys: as in `S3Client.list_objects`.
+    """
+
+    def __init__(
+        self, client: S3Client, bucket: str, prefix: str, delimiter: str, max_keys: int
+    ) -> None:
+        self._client = client
+        self.bucket = bucket
+        self.prefix = prefix
+        self.delimiter = delimiter
+        self.max_keys = max_keys
+        self.continuation_token: str | None = None
+        self.complete = False
+
+    def __iter__(self) -> Iterator[ListObjectResult]:
+        return self
+
+    def __next__(self) -> ListObjectResult:
+        """The next page.
+
+        Raises:
+            S3Exception: it could not be had; the next call asks for it again.
+        """
+        if self.complete:
+            raise StopIteration
+        document = self._client._list_page(self._request())
+        try:
+            page, token, truncated = _parse_page(document)
+        except (ElementTree.ParseError, ValueError) as error:
+            raise IncompleteDataError(
+                f"ListObjectsV2 s3://{self.bucket}/{self.prefix}: the answer is not a listing "
+                f"({error}). Check that the endpoint is S3.",
+                bucket=self.bucket,
+                operation="ListObjectsV2",
+            ) from None
+        self.continuation_token = token
+        self.complete = not truncated
+        return page
+
+    def _request(self) -> Request:
+        query = [
+            ("list-type", "2"),
+            ("encoding-type", "url"),
+            ("max-keys", str(self.max_keys)),
+            ("prefix", self.prefix),
+        ]
+        if self.delimiter:
+            query.append(("delimiter", self.delimiter))
+        if self.continuation_token is not None:
+            query.append(("continuation-token", self.continuation_token))
+        return Request("ListObjectsV2", self.bucket, query=tuple(query), headers=self._headers())
+
+    def _headers(self) -> tuple[tuple[str, str], ...]:
+        headers = [("x-amz-optional-object-attributes", "RestoreStatus")]
+        if self._client.s3client_config.requester_pays:
+            headers.append(("x-amz-request-payer", "requester"))
+        return tuple(headers)
+
+
+def _parse_page(document: bytes) -> tuple[ListObjectResult, str | None, bool]:
+    """The page, the next one's token and whether there is a next one."""
+    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+        raise ValueError("it declares a document type")
+    root = ElementTree.fromstring(document)
+    namespace = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+    if root.tag != f"{namespace}ListBucketResult":
+        raise ValueError(f"it is a {root.tag.removeprefix(namespace)[:100]}")
+    encoded = root.findtext(f"{namespace}EncodingType") == "url"
+
+    def text(element: ElementTree.Element, name: str) -> str | None:
+        return element.findtext(f"{namespace}{name}")
+
+    def name_of(element: ElementTree.Element, name: str) -> str:
+        value = text(element, name)
+        if value is None:
+            raise ValueError(f"a {name} is missing")
+        return unquote_plus(value) if encoded else value
+
+    def info(element: ElementTree.Element) -> ObjectInfo:
+        restore = element.find(f"{namespace}RestoreStatus")
+        return ObjectInfo(
+            key=name_of(element, "Key"),
+            etag=text(element, "ETag") or "",
+            size=int(text(element, "Size") or ""),
+            last_modified=_parse_time(text(element, "LastModified")) or 0,
+            storage_class=text(element, "StorageClass"),
+            restore_status=None
+            if restore is None
+            else RestoreStatus(
+                in_progress=text(restore, "IsRestoreInProgress") == "true",
+                expiry=_parse_time(text(restore, "RestoreExpiryDate")),
+            ),
+        )
+
+    page = ListObjectResult(
+        object_info=[info(element) for element in root.iter(f"{namespace}Contents")],
+        common_prefixes=[
+            name_of(element, "Prefix") for element in root.iter(f"{namespace}CommonPrefixes")
+        ],
+    )
+    truncated = text(root, "IsTruncated") == "true"
+    token = text(root, "NextContinuationToken")
+    if truncated and not token:
+        raise ValueError("it is truncated but has no continuation token")
+    return page, token, truncated
+
+
+def _parse_time(text: str | None) -> int | None:
+    """Seconds since the epoch of an ISO 8601 time in UTC, as S3 writes it."""
+    if not text:
+        return None
+    moment = datetime.strptime(text.partition(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S")
+    return int(moment.replace(tzinfo=timezone.utc).timestamp())

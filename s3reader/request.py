@@ -1,0 +1,181 @@
+"""A request: one operation on one object or bucket, before and after it is signed.
+
+All parts of an object share one :class:`Request`. ``Range`` and ``If-Match`` are not signed, so
+one signature serves them all for as long as it is fresh; the :class:`Signer` makes a new one when
+it is not, and when credentials, clock or region turned out to be others.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from s3reader._ext.sigv4 import canonical_query, sign
+from s3reader._ext.transfer import SignedRequest
+
+from .credentials import Credentials, resolve_credentials
+from .endpoint import EndpointResolver, Target
+
+if TYPE_CHECKING:
+    from .config import S3ClientConfig
+
+SIGNATURE_LIFETIME = 300.0
+"""Seconds for which a signature is used. S3 accepts it for 15 minutes, less the clocks' difference
+and the time until the request arrives."""
+
+FOREVER = 1e18
+"""Monotonic time that never comes: when an unsigned request must be signed again."""
+
+
+class Request:
+    """What is asked of S3.
+
+    Args:
+        operation: "GetObject", "HeadObject" or "ListObjectsV2".
+        bucket, key: the object; ``key`` is None for a bucket's operation.
+        query: the query's parameters.
+        headers: ``x-amz-*`` headers to send and sign.
+    """
+
+    __slots__ = (
+        "bucket",
+        "credentials",
+        "epoch",
+        "headers",
+        "key",
+        "operation",
+        "query",
+        "signed",
+    )
+
+    def __init__(
+        self,
+        operation: str,
+        bucket: str,
+        key: str | None = None,
+        query: tuple[tuple[str, str], ...] = (),
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.operation = operation
+        self.bucket = bucket
+        self.key = key
+        self.query = canonical_query(list(query)) if query else ""
+        self.headers = headers
+        self.signed: SignedRequest | None = None
+        self.credentials: Credentials | None = None
+        self.epoch = -1
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return "HEAD" if self.operation == "HeadObject" else "GET"
+
+
+def encryption_headers(customer_key: bytes | None) -> tuple[tuple[str, str], ...]:
+    """The headers that let S3 decrypt an object encrypted with a key of the customer's (SSE-C).
+
+    Raises:
+        ValueError: the key is not 32 bytes, as AES-256 wants.
+    """
+    if customer_key is None:
+        return ()
+    if len(customer_key) != 32:
+        raise ValueError(f"sse_customer_key takes 32 bytes (AES-256), not {len(customer_key)}")
+    prefix = "x-amz-server-side-encryption-customer-"
+    digest = hashlib.md5(customer_key, usedforsecurity=False).digest()
+    return (
+        (prefix + "algorithm", "AES256"),
+        (prefix + "key", base64.b64encode(customer_key).decode()),
+        (prefix + "key-MD5", base64.b64encode(digest).decode()),
+    )
+
+
+class Signer:
+    """Says where a client's requests go and signs them.
+
+    Any thread may call it. What is learned from answers (a bucket's region, the server's clock, a
+    refused token) raises the epoch, and with it every signature made before is out of date.
+    """
+
+    def __init__(
+        self,
+        region: str | None,
+        endpoint: str | None,
+        config: S3ClientConfig,
+        environ: Mapping[str, str],
+    ) -> None:
+        self.endpoints = EndpointResolver(region, endpoint, config, environ)
+        self._credentials = resolve_credentials(config, environ)
+        self._regions: dict[str, str] = {}
+        self._clock_offset = 0.0
+        self._epoch = 0
+        self._lock = threading.Lock()
+
+    def after_fork(self) -> None:
+        """Forget a lock that another thread of the parent may have held."""
+        self._lock = threading.Lock()
+
+    def sign(self, request: Request) -> SignedRequest:
+        """Sign a request unless its signature is still fresh; may block while credentials come."""
+        now = time.monotonic()
+        signed = request.signed
+        if signed is not None and request.epoch == self._epoch and now < signed.sign_again:
+            return signed
+        epoch = self._epoch
+        target = self._target(request)
+        credentials = self._credentials.get()
+        if credentials is None:
+            headers = list(request.headers)
+            sign_again = FOREVER
+        else:
+            sign_again = now + SIGNATURE_LIFETIME
+            if credentials.expires_at is not None:
+                sign_again = min(sign_again, now + max(1.0, credentials.expires_at - time.time()))
+            headers = sign(
+                request.method,
+                target.host,
+                target.path,
+                request.query,
+                list(request.headers),
+                credentials.access_key,
+                credentials.secret_key,
+                credentials.token,
+                target.region,
+                time.time() + self._clock_offset,
+            )
+        url = f"{target.url}?{request.query}" if request.query else target.url
+        signed = SignedRequest(url.encode("ascii"), headers, sign_again)
+        request.credentials = credentials
+        request.signed = signed
+        request.epoch = epoch
+        return signed
+
+    def _target(self, request: Request) -> Target:
+        region = self._regions.get(request.bucket)
+        if request.key is None:
+            return self.endpoints.bucket(request.bucket, region)
+        return self.endpoints.object(request.bucket, request.key, region)
+
+    def refuse_credentials(self, request: Request) -> None:
+        """Take note that S3 did not accept the token that ``request`` was signed with."""
+        if request.credentials is not None:
+            self._credentials.invalidate(request.credentials)
+        self._next_epoch()
+
+    def set_clock(self, server_time: float) -> None:
+        """Sign by the server's clock, in seconds since the epoch, from now on."""
+        self._clock_offset = server_time - time.time()
+        self._next_epoch()
+
+    def set_region(self, bucket: str, region: str) -> None:
+        """Take note of where a bucket is."""
+        self._regions[bucket] = region
+        self._next_epoch()
+
+    def _next_epoch(self) -> None:
+        with self._lock:
+            self._epoch += 1

@@ -1,0 +1,146 @@
+"""What S3 tells about objects: the records that head and list return."""
+
+from __future__ import annotations
+
+import calendar
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_tz
+
+
+@dataclass(frozen=True)
+class RestoreStatus:
+    """State of an archived object's temporary copy.
+
+    Args:
+        in_progress: whether it is still being restored.
+        expiry: until when the copy stays, in seconds since the epoch.
+    """
+
+    in_progress: bool
+    expiry: int | None = None
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object of a listing.
+
+    Args:
+        key: its key.
+        etag: its version's tag, with the quotes that S3 gives.
+        size: in bytes.
+        last_modified: seconds since the epoch.
+        storage_class: "STANDARD", "GLACIER", ...
+        restore_status: of an archived object, where the listing tells.
+    """
+
+    key: str
+    etag: str
+    size: int
+    last_modified: int
+    storage_class: str | None = None
+    restore_status: RestoreStatus | None = None
+
+
+@dataclass(frozen=True)
+class HeadObjectResult:
+    """What S3 tells about one object.
+
+    Args:
+        etag, size, last_modified, storage_class, restore_status: as in `ObjectInfo`.
+        content_type: the media type it was stored with.
+        content_encoding: the encoding it was stored with; its bytes are read as stored.
+        version_id: of a bucket with versions.
+        checksums: by algorithm ("crc32", "crc32c", "crc64nvme", "sha1", "sha256"), in base64.
+        checksum_type: "FULL_OBJECT" or "COMPOSITE".
+        metadata: the user's, by lower-case name.
+        parts_count: of an object uploaded in parts, where S3 tells.
+    """
+
+    etag: str
+    size: int
+    last_modified: int
+    storage_class: str | None = None
+    restore_status: RestoreStatus | None = None
+    content_type: str | None = None
+    content_encoding: str | None = None
+    version_id: str | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    checksum_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    parts_count: int | None = None
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str]) -> HeadObjectResult:
+        """The record that a response's headers, by lower-case name, describe.
+
+        Raises:
+            ValueError: there is no length.
+        """
+        if "content-length" not in headers:
+            raise ValueError("the answer to HEAD tells no Content-Length")
+        checksums = {
+            name: headers[f"x-amz-checksum-{name}"]
+            for name in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
+            if f"x-amz-checksum-{name}" in headers
+        }
+        prefix = "x-amz-meta-"
+        return cls(
+            etag=headers.get("etag", ""),
+            size=int(headers["content-length"]),
+            last_modified=parse_http_date(headers.get("last-modified")) or 0,
+            storage_class=headers.get("x-amz-storage-class"),
+            restore_status=parse_restore(headers.get("x-amz-restore")),
+            content_type=headers.get("content-type"),
+            content_encoding=headers.get("content-encoding"),
+            version_id=headers.get("x-amz-version-id"),
+            checksums=checksums,
+            checksum_type=headers.get("x-amz-checksum-type"),
+            metadata={
+                name[len(prefix) :]: value
+                for name, value in headers.items()
+                if name.startswith(prefix)
+            },
+            parts_count=_whole(headers.get("x-amz-mp-parts-count")),
+        )
+
+
+def parse_headers(head: bytes) -> dict[str, str]:
+    """Headers of a response's head, by lower-case name; repeated ones joined with ", "."""
+    headers: dict[str, str] = {}
+    for line in head.split(b"\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon:
+            continue
+        text = value.strip()
+        try:
+            decoded = text.decode("utf-8")
+        except UnicodeDecodeError:
+            decoded = text.decode("latin-1")
+        lower = name.strip().lower().decode("latin-1")
+        headers[lower] = f"{headers[lower]}, {decoded}" if lower in headers else decoded
+    return headers
+
+
+def parse_http_date(text: str | None) -> int | None:
+    """Seconds since the epoch of a date as HTTP writes it; None where it is none."""
+    parsed = parsedate_tz(text) if text else None
+    if parsed is None:
+        return None
+    return calendar.timegm(parsed[:6] + (0, 1, 0)) - (parsed[9] or 0)
+
+
+def parse_restore(text: str | None) -> RestoreStatus | None:
+    """What ``x-amz-restore`` tells."""
+    if text is None:
+        return None
+    expiry = re.search(r'expiry-date="([^"]*)"', text)
+    return RestoreStatus(
+        in_progress='ongoing-request="true"' in text,
+        expiry=parse_http_date(expiry.group(1)) if expiry else None,
+    )
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

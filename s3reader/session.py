@@ -1,0 +1,262 @@
+"""A session: carries out a client's requests in this process.
+
+It owns the fetcher (the connections and the I/O thread), the memory budget and the counts, signs
+what is sent, and runs the supervising thread that decides about whatever did not go as planned,
+also for prefetches that nobody is waiting for. A process that is forked finds a session without a
+fetcher and makes its own at the first request.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from s3reader._ext import libcurl, process
+from s3reader._ext.budget import Budget
+from s3reader._ext.chunks import ChunkPool
+from s3reader._ext.counters import Counters
+from s3reader._ext.fetcher import Fetcher, FetcherClosed
+from s3reader._ext.transfer import Lane, Transfer
+
+from .judge import Empty, Judge, Retry
+from .proxy import resolve_proxy
+from .request import Request, Signer
+from .retry import RetryPolicy
+from .trust import resolve_ca_bundle
+
+if TYPE_CHECKING:
+    from .config import S3ClientConfig
+
+_log = logging.getLogger("s3reader")
+
+BYTES_PER_CONNECTION = 85e6
+"""Bytes a second that S3 gives one connection (85-90 MB/s, Amazon S3's performance guidelines)."""
+
+OTHER_DESCRIPTORS = 64
+"""File descriptors left to the rest of the process."""
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+class Session:
+    """Signs, submits, supervises.
+
+    Args:
+        region, endpoint: as `S3Client` takes them.
+        user_agent: sent with every request.
+        config: the client's settings.
+        environ: the process's environment, or what stands in for it.
+    """
+
+    def __init__(
+        self,
+        region: str | None,
+        endpoint: str | None,
+        user_agent: str,
+        config: S3ClientConfig,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self.config = config
+        self.signer = Signer(region, endpoint, config, environ)
+        self.counters = Counters()
+        self.budget = Budget(config.memory_limit)
+        self.pool = ChunkPool()
+        self.closed = False
+        self._user_agent = user_agent
+        self._environ = environ
+        self._judge = Judge(
+            RetryPolicy(config.max_attempts, config.retry_timeout),
+            self.signer,
+        )
+        self._fetcher: Fetcher | None = None
+        self._generation = process.current()
+        self._lock = threading.Lock()
+        _sessions.add(self)
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """This process's fetcher; made at first use.
+
+        Raises:
+            ValueError: the client was closed.
+        """
+        fetcher = self._fetcher
+        if fetcher is not None and not self.closed:
+            return fetcher
+        with self._lock:
+            if self.closed:
+                raise ValueError("this S3Client is closed: make a new one")
+            if self._fetcher is None:
+                self._fetcher = self._new_fetcher()
+            return self._fetcher
+
+    def after_fork(self) -> None:
+        """Leave to the parent what is the parent's."""
+        self._lock = threading.Lock()
+        self._fetcher = None
+        self.pool = ChunkPool()
+        self.budget = Budget(self.config.memory_limit)
+        self.signer.after_fork()
+
+    def _new_fetcher(self) -> Fetcher:
+        config = self.config
+        target = self.signer.endpoints.object("bucket", "key")
+        fetcher = Fetcher(
+            self.counters,
+            self._max_connections(),
+            self._user_agent,
+            ca_bundle=resolve_ca_bundle(config, self._environ) if target.scheme == "https" else None,
+            proxy=resolve_proxy(config, target.scheme, target.host, self._environ),
+            connect_timeout=config.connect_timeout,
+            first_byte_timeout=config.first_byte_timeout,
+            stall_timeout=config.stall_timeout,
+        )
+        threading.Thread(
+            target=_supervise,
+            args=(fetcher, weakref.ref(self)),
+            name="s3reader-supervisor",
+            daemon=True,
+        ).start()
+        return fetcher
+
+    def _max_connections(self) -> int:
+        wanted = self.config.max_connections
+        if wanted is None:
+            bytes_a_second = self.config.throughput_target_gbps * 1e9 / 8
+            wanted = max(1, math.ceil(bytes_a_second / BYTES_PER_CONNECTION))
+        allowed = max(1, _descriptor_limit() - OTHER_DESCRIPTORS)
+        if wanted > allowed:
+            _log.warning(
+                "%d connections wanted, %d possible: raise the limit of open files (ulimit -n)",
+                wanted,
+                allowed,
+            )
+        return min(wanted, allowed)
+
+    def lane(self, counters: Counters | None = None) -> Lane:
+        """A new lane, counted with ``counters`` and with the client."""
+        return Lane(counters or Counters(), self.counters)
+
+    def submit(self, fetcher: Fetcher, transfers: Iterable[Transfer]) -> None:
+        """Sign transfers and start them as connections come free."""
+        ready = []
+        for transfer in transfers:
+            request: Request = transfer.request
+            transfer.sign(self.signer.sign(request))
+            transfer.lane.counters.count_request(request.operation)
+            self.counters.count_request(request.operation)
+            ready.append(transfer)
+        fetcher.submit(ready)
+
+    def execute(self, request: Request, *, etag: str = "") -> Transfer:
+        """Carry out a request whose answer is a document or, for HEAD, a head.
+
+        Args:
+            request: what is asked.
+            etag: the version that must be there; "" for any.
+
+        Raises:
+            S3Exception: it failed for good.
+        """
+        fetcher = self.fetcher
+        lane = self.lane()
+        transfer = Transfer(
+            lane, request, self.pool, head=request.method == "HEAD", etag=etag
+        )
+        try:
+            self.submit(fetcher, [transfer])
+            fetcher.wait_settled(lane)
+        except BaseException:
+            fetcher.cancel(lane)
+            raise
+        if transfer.failed:
+            raise transfer.error
+        return transfer
+
+    def stats(self) -> dict[str, Any]:
+        """Counts since the session began, in this process."""
+        return self.counters.snapshot()
+
+    def settle_report(self, fetcher: Fetcher, transfer: Transfer) -> None:
+        """Decide about one reported transfer. Supervising thread only."""
+        try:
+            decision = self._judge.decide(transfer)
+            if isinstance(decision, Retry):
+                self._put_back(fetcher, transfer, decision)
+            elif isinstance(decision, Empty):
+                transfer.settle_empty(decision.total)
+                fetcher.finish(transfer)
+            else:
+                fetcher.fail(transfer, decision)
+        except FetcherClosed:
+            pass
+        except Exception as error:
+            # Credentials that cannot be refreshed, or a fault of ours: whoever waits is told.
+            fetcher.fail(transfer, error)
+
+    def _put_back(self, fetcher: Fetcher, transfer: Transfer, decision: Retry) -> None:
+        request: Request = transfer.request
+        transfer.sign(self.signer.sign(request))
+        if decision.reason is not None:
+            for counters in (transfer.lane.counters, self.counters):
+                counters.count_retry(decision.reason)
+                counters.count_request(request.operation)
+        if decision.reason == "throttle":
+            fetcher.throttle()
+        fetcher.resubmit(transfer, decision.delay)
+
+    def close(self) -> None:
+        """Stop all transfers and the threads. Idempotent."""
+        with self._lock:
+            self.closed = True
+            fetcher, self._fetcher = self._fetcher, None
+        if fetcher is not None:
+            fetcher.close()
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and not getattr(self, "closed", True):
+            self.close()
+
+
+def _descriptor_limit() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return 1 << 20
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+
+
+def _supervise(fetcher: Fetcher, session_reference: weakref.ref[Session]) -> None:
+    while True:
+        transfer = fetcher.next_report()
+        session = session_reference()
+        if transfer is None or session is None:
+            return
+        session.settle_report(fetcher, transfer)
+        del transfer, session
+
+
+def _close_all() -> None:
+    for session in list(_sessions):
+        session.close()
+
+
+def _after_fork_in_child() -> None:
+    for session in list(_sessions):
+        session.after_fork()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+LIBCURL = f"libcurl/{libcurl.version}"
+"""How the bound libcurl is named in the user agent."""

@@ -1,0 +1,512 @@
+"""Streams over an object: from requests to bytes in order, or straight into a buffer.
+
+An :class:`ObjectSource` is one object as one reader sees it: it keeps the version that the first
+response told (its ETag and size) and holds all later requests to it. It makes
+:class:`GetObjectStream` objects, each over one range. A stream has fetched nothing until it is
+asked, and has two ways out: iteration yields read-only chunks, fetched ahead in parallel parts
+within a window; ``readinto`` fills a buffer in parallel parts with no chunk in between.
+
+The size of an object is learned from the first response, not by a request of its own: one part is
+asked for, and when its head is there the others follow, clamped to the object.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from s3reader._ext.counters import Counters
+from s3reader._ext.destination import Destination
+from s3reader._ext.fetcher import Fetcher
+from s3reader._ext.ranges import split
+from s3reader._ext.transfer import Lane, Transfer
+
+from .request import Request
+from .results import HeadObjectResult, ObjectInfo, parse_headers
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from .session import Session
+
+SMALLEST_CHUNK = 1024 * 1024
+"""Bytes that iteration waits for at least, unless the part has fewer left: large enough that a
+chunk's bookkeeping is small beside it, small enough that the first one comes soon."""
+
+FIRST_WINDOW = 2
+"""Parts fetched ahead when a stream begins; doubles with each part that was consumed."""
+
+
+class ObjectSource:
+    """One object as one reader sees it; the ``get_stream`` of readers made by `S3Client`.
+
+    Args:
+        session: carries out the requests.
+        bucket, key: the object.
+        query, headers: what each request adds (a version id, keys of SSE-C, requester pays).
+        object_info: what a listing told; pins version and size.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        bucket: str,
+        key: str,
+        *,
+        query: tuple[tuple[str, str], ...] = (),
+        headers: tuple[tuple[str, str], ...] = (),
+        object_info: ObjectInfo | HeadObjectResult | None = None,
+    ) -> None:
+        self.session = session
+        self.bucket = bucket
+        self.key = key
+        self.size: int | None = None
+        self.etag: str | None = None
+        self.counters = Counters()
+        self.request = Request("GetObject", bucket, key, query, headers)
+        self._query = query
+        self._headers = headers
+        self._info = object_info
+        if object_info is not None:
+            self.size = object_info.size
+            etag = getattr(object_info, "etag", None)
+            self.etag = etag if etag and etag.startswith('"') else None
+
+    def __call__(self, start: int | None = None, end: int | None = None) -> GetObjectStream:
+        """A stream over bytes ``[start, end)``; by default over the whole object.
+
+        No request is made. ``end`` may lie past the object's end.
+
+        Raises:
+            ValueError: the range is none.
+        """
+        first = 0 if start is None else start
+        if first < 0 or (end is not None and end < first):
+            raise ValueError(f"bytes {start}-{end} are not a range")
+        return GetObjectStream(self, first, end)
+
+    def tail(self, length: int) -> GetObjectStream:
+        """A stream over the last ``length`` bytes; the whole object if it is shorter."""
+        if length < 1:
+            raise ValueError(f"a tail has at least one byte, not {length}")
+        if self.size is not None:
+            return GetObjectStream(self, max(0, self.size - length), None)
+        return GetObjectStream(self, None, length)
+
+    def info(self) -> HeadObjectResult | ObjectInfo:
+        """What S3 tells about the object; asked once.
+
+        Raises:
+            S3Exception: the request failed.
+        """
+        if self._info is None:
+            self._info = head_object(
+                self.session, self.bucket, self.key, self._query, self._headers, self.etag or ""
+            )
+            self.learn(self._info.size, self._info.etag)
+        return self._info
+
+    def learn(self, size: int | None, etag: str | None) -> None:
+        """Keep what the first response tells; later ones were held to it."""
+        if self.size is None:
+            self.size = size
+        if self.etag is None and etag:
+            self.etag = etag
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of this object's requests, as `S3Client.stats` gives them for all."""
+        return self.counters.snapshot()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["counters"], state["request"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.counters = Counters()
+        self.request = Request("GetObject", self.bucket, self.key, self._query, self._headers)
+
+    def __repr__(self) -> str:
+        return f"<ObjectSource s3://{self.bucket}/{self.key}>"
+
+
+def head_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    query: tuple[tuple[str, str], ...],
+    headers: tuple[tuple[str, str], ...],
+    etag: str = "",
+) -> HeadObjectResult:
+    """Ask S3 about an object; with ``etag``, about that version of it."""
+    if session.config.checksum_mode:
+        headers = (*headers, ("x-amz-checksum-mode", "ENABLED"))
+    transfer = session.execute(Request("HeadObject", bucket, key, query, headers), etag=etag)
+    return HeadObjectResult.from_headers(parse_headers(transfer.head))
+
+
+class GetObjectStream:
+    """Bytes of one range of an object, in order.
+
+    Made by :class:`ObjectSource`; belongs to one thread at a time. After an error the position is
+    where it was, and the next call asks anew.
+
+    Args:
+        source: the object.
+        start: first byte; None for the last ``end`` bytes.
+        end: one past the last byte; None for the object's end.
+    """
+
+    def __init__(self, source: ObjectSource, start: int | None, end: int | None) -> None:
+        self._source = source
+        self._position = start
+        self._end = end if start is not None else None
+        self._suffix = end if start is None else None
+        self._fetcher: Fetcher | None = None
+        self._lane: Lane | None = None
+        # Parts on their way or received, in order, adjoining; the first one holds the position.
+        self._parts: deque[Transfer] = deque()
+        self._consumed = 0  # bytes of the first part that were handed out
+        self._window = FIRST_WINDOW
+        self._taken: deque[int] = deque()  # bytes of the budget that each part holds
+        self._budget = source.session.budget
+        self._closed = False
+
+    @property
+    def bucket(self) -> str:
+        """The object's bucket."""
+        return self._source.bucket
+
+    @property
+    def key(self) -> str:
+        """The object's key."""
+        return self._source.key
+
+    @property
+    def object_size(self) -> int | None:
+        """The object's size in bytes; None before the first response."""
+        return self._source.size
+
+    @property
+    def etag(self) -> str | None:
+        """The version that is read; None before the first response."""
+        return self._source.etag
+
+    def tell(self) -> int:
+        """Offset in the object of the next byte. For a tail, waits for the first response.
+
+        Raises:
+            S3Exception: the request for a tail failed.
+        """
+        if self._position is None:
+            self._locate()
+        assert self._position is not None
+        return self._position
+
+    def prefetch(self) -> None:
+        """Start the transfer. Idempotent."""
+        self._check_open()
+        self._top_up(FIRST_WINDOW)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        return self
+
+    def __next__(self) -> memoryview:
+        """The next bytes, read-only, as many as came by now.
+
+        Raises:
+            S3Exception: they could not be had.
+        """
+        self._check_open()
+        try:
+            return self._next_view(SMALLEST_CHUNK)
+        except BaseException as error:
+            if not isinstance(error, StopIteration):
+                self._drop_parts()
+            raise
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer with the next bytes.
+
+        Args:
+            buffer: writable, C-contiguous, of any item type and shape.
+
+        Returns:
+            How many bytes were written; less than the buffer takes only at the range's or the
+            object's end.
+
+        Raises:
+            TypeError: not such a buffer; nothing was asked or moved.
+            S3Exception: the bytes could not be had; the buffer's contents are undefined.
+        """
+        self._check_open()
+        destination = Destination(buffer)
+        position = self._position
+        try:
+            count = self._fill(destination)
+        except BaseException:
+            self._drop_parts()
+            self._position = position
+            raise
+        finally:
+            destination.release()
+        self._count(count)
+        return count
+
+    def close(self) -> None:
+        """Cancel what is on its way and give the memory back. Idempotent."""
+        self._closed = True
+        self._drop_parts()
+
+    def __del__(self) -> None:
+        if getattr(self, "_parts", None):
+            self._drop_parts()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("I/O operation on closed stream")
+
+    def _count(self, count: int) -> None:
+        self._source.counters.count_requested(count)
+        self._source.session.counters.count_requested(count)
+
+    # What there is to read.
+
+    def _limit(self) -> int | None:
+        """Where the stream ends; None while that depends on the object's unknown size."""
+        size = self._source.size
+        if size is None:
+            return None
+        return size if self._end is None else min(self._end, size)
+
+    def _locate(self) -> None:
+        """Wait for the response that tells size and, for a tail, where it begins."""
+        self._top_up(1)
+        if self._parts:
+            self._wait_head(self._parts[0])
+
+    def _wait_head(self, part: Transfer) -> None:
+        assert self._fetcher is not None
+        if not part.head_known:
+            self._fetcher.wait_head(part)
+            if part.failed:
+                raise part.error
+        self._source.learn(part.total, part.etag)
+        if self._position is None:
+            self._position = part.start
+
+    # Parts fetched ahead into chunks.
+
+    def _ready(self) -> Fetcher:
+        """The fetcher to use; what was on its way in a process this one was forked from is lost."""
+        fetcher = self._source.session.fetcher
+        if fetcher is not self._fetcher:
+            if self._parts:
+                self._drop_parts()
+            self._fetcher = fetcher
+            self._budget = self._source.session.budget
+        return fetcher
+
+    def _part(self, start: int | None, stop: int | None, lane: Lane, **place: Any) -> Transfer:
+        source = self._source
+        return Transfer(
+            lane,
+            source.request,
+            source.session.pool,
+            start,
+            stop,
+            etag=source.etag or "",
+            total=source.size,
+            **place,
+        )
+
+    def _top_up(self, window: int) -> None:
+        """Have parts on their way, up to ``window`` of them."""
+        fetcher = self._ready()
+        if self._lane is None:
+            self._lane = self._source.session.lane(self._source.counters)
+        if self._position is None:
+            if not self._parts:
+                assert self._suffix is not None
+                self._start([(None, self._suffix)])
+            return
+        limit = self._limit()
+        part_size = self._source.session.config.part_size
+        if limit is None:
+            if not self._parts:
+                stop = self._position + part_size
+                stop = stop if self._end is None else min(stop, self._end)
+                if stop > self._position:
+                    self._start([(self._position, stop)])
+            return
+        begin = self._parts[-1].stop if self._parts else self._position
+        assert begin is not None
+        window = min(window, fetcher.max_connections + 1)
+        wanted: list[tuple[int | None, int]] = []
+        while len(self._parts) + len(wanted) < window and begin < limit:
+            stop = min(begin + part_size, limit)
+            # The part that is read next is needed whatever the budget says.
+            if not self._budget.take(stop - begin, not self._parts and not wanted):
+                break
+            self._taken.append(stop - begin)
+            wanted.append((begin, stop))
+            begin = stop
+        if wanted:
+            self._start(wanted, taken=True)
+
+    def _start(self, ranges: list[tuple[int | None, int]], *, taken: bool = False) -> None:
+        assert self._lane is not None
+        assert self._fetcher is not None
+        parts = [self._part(start, stop, self._lane) for start, stop in ranges]
+        if not taken:
+            for start, stop in ranges:
+                length = stop - (start or 0)
+                self._budget.take(length, True)
+                self._taken.append(length)
+        self._parts.extend(parts)
+        self._source.session.submit(self._fetcher, parts)
+
+    def _next_view(self, least: int) -> memoryview:
+        """What came of the next part, once that is at least ``least`` bytes or all of it."""
+        while True:
+            self._ready()
+            if not self._parts:
+                limit = self._limit()
+                if self._position is not None and limit is not None and self._position >= limit:
+                    raise StopIteration
+                if self._position is not None and self._position == self._end:
+                    raise StopIteration
+            self._top_up(self._window)
+            part = self._parts[0]
+            self._wait_head(part)
+            self._top_up(self._window)
+            assert part.start is not None
+            assert part.stop is not None
+            length = part.stop - part.start
+            if self._consumed < length:
+                break
+            self._retire()  # an empty object, or a range past its end
+        assert self._fetcher is not None
+        assert self._position is not None
+        self._fetcher.wait_received(part, min(length, self._consumed + least))
+        received = part.received
+        if part.failed and received <= self._consumed:
+            raise part.error
+        view = part.view(self._consumed, received)
+        self._position += received - self._consumed
+        self._consumed = received
+        self._count(len(view))
+        if received == length:
+            self._retire()
+            self._window *= 2
+        return view
+
+    def _retire(self) -> None:
+        """Let go of the first part: all of it was handed out."""
+        self._parts.popleft()
+        self._budget.give(self._taken.popleft())
+        self._consumed = 0
+
+    def _drop_parts(self) -> None:
+        """Cancel what is on its way; what is read next is asked for again."""
+        lane, self._lane = self._lane, None
+        if lane is not None and self._fetcher is not None:
+            self._fetcher.cancel(lane)
+        self._parts.clear()
+        self._budget.give(sum(self._taken))
+        self._taken.clear()
+        self._consumed = 0
+        self._window = FIRST_WINDOW
+
+    # Straight into a buffer.
+
+    def _fill(self, destination: Destination) -> int:
+        count = len(destination)
+        filled = 0
+        self._ready()
+        while filled < count and (self._parts or self._position is None):
+            try:
+                filled += self._copy_view(destination, filled, count - filled)
+            except StopIteration:
+                return filled
+        if filled < count:
+            filled += self._fetch_into(destination, filled, count)
+        return filled
+
+    def _copy_view(self, destination: Destination, offset: int, room: int) -> int:
+        """Copy what was fetched ahead, but no more than ``room`` bytes."""
+        if self._position is None:
+            self._locate()
+        part = self._parts[0]
+        self._wait_head(part)
+        assert self._fetcher is not None
+        assert part.start is not None
+        assert part.stop is not None
+        assert self._position is not None
+        length = part.stop - part.start
+        upto = min(length, self._consumed + room)
+        self._fetcher.wait_received(part, upto)
+        if part.received < upto:
+            raise part.error
+        count = upto - self._consumed
+        destination.write(part.view(self._consumed, upto), offset)
+        self._position += count
+        self._consumed = upto
+        if upto == length:
+            self._retire()
+            self._window *= 2
+            if length == 0:
+                raise StopIteration
+        return count
+
+    def _fetch_into(self, destination: Destination, offset: int, count: int) -> int:
+        """Fetch bytes ``[offset, count)`` of the destination in parallel parts; returns how many."""
+        session = self._source.session
+        fetcher = self._ready()
+        position = self._position
+        assert position is not None
+        stop = position + count - offset
+        stop = stop if self._end is None else min(stop, self._end)
+        if self._source.size is not None:
+            stop = min(stop, self._source.size)
+        if position >= stop:
+            return 0
+        lane = session.lane(self._source.counters)
+        parts = split(position, stop, session.config.part_size)
+        first_size_unknown = self._source.size is None
+        shift = offset - position
+
+        def transfers(ranges: list[tuple[int, int]]) -> list[Transfer]:
+            return [
+                self._part(start, end, lane, destination=destination, offset=start + shift)
+                for start, end in ranges
+            ]
+
+        try:
+            # An unknown object is met with one part; its head tells size and version for the rest.
+            started = transfers(parts[:1] if first_size_unknown else parts)
+            session.submit(fetcher, started)
+            if first_size_unknown:
+                first = started[0]
+                fetcher.wait_head(first)
+                if first.failed:
+                    raise first.error
+                self._source.learn(first.total, first.etag)
+                stop = min(stop, max(position, self._source.size or 0))
+                rest = [(start, min(end, stop)) for start, end in parts[1:] if start < stop]
+                if rest:
+                    more = transfers(rest)
+                    started += more
+                    session.submit(fetcher, more)
+            fetcher.wait_settled(lane)
+        except BaseException:
+            fetcher.cancel(lane)
+            raise
+        failed = next((part for part in started if part.failed), None)
+        if failed is not None:
+            fetcher.cancel(lane)
+            raise failed.error
+        self._position = stop
+        return stop - position
