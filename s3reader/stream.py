@@ -399,9 +399,17 @@ class GetObjectStream:
         self._consumed = received
         self._count(len(view))
         if received == length:
-            self._retire()
-            self._window *= 2
+            self._finish(part)
         return view
+
+    def _finish(self, part: Transfer) -> None:
+        """Let go of the first part, every byte of which was handed out, and look further ahead."""
+        assert self._fetcher is not None
+        self._fetcher.wait_done(part)
+        if part.failed:  # the body went on after its promised end: not this object's bytes
+            raise part.error
+        self._retire()
+        self._window *= 2
 
     def _retire(self) -> None:
         """Let go of the first part: all of it was handed out."""
@@ -455,8 +463,7 @@ class GetObjectStream:
         self._position += count
         self._consumed = upto
         if upto == length:
-            self._retire()
-            self._window *= 2
+            self._finish(part)
             if length == 0:
                 raise StopIteration
         return count

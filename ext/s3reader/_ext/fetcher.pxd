@@ -1,5 +1,7 @@
 """The fetcher: starts the I/O thread, hands transfers to it, waits for them."""
 
+from libc.stdint cimport int64_t
+
 from s3reader._ext.counters cimport Counters
 from s3reader._ext.exchange cimport LaneState
 from s3reader._ext.loop cimport Loop
@@ -21,3 +23,5 @@ cdef class Fetcher:
     cdef int _start(self) except -1
     cdef int _enqueue(self, Transfer transfer, double delay) except -1
     cdef int _wait(self, Transfer transfer, LaneState *lane, double seconds) except -1
+    cdef int _await(
+        self, Transfer transfer, int64_t *value, int64_t least, int64_t awaited) except -1

@@ -17,7 +17,7 @@ from libc.string cimport memset
 
 from s3reader._ext cimport process
 from s3reader._ext.exchange cimport (
-    PHASE_CANCELLED, PHASE_DONE, PHASE_FAILED, PHASE_NEW, PHASE_QUEUED, PHASE_REPORTED, Exchange,
+    OPEN_END, PHASE_CANCELLED, PHASE_DONE, PHASE_FAILED, PHASE_NEW, PHASE_QUEUED, PHASE_REPORTED, Exchange,
     Phase, Slot, is_settled)
 from s3reader._ext.libcurl cimport curl
 from s3reader._ext.loop cimport (
@@ -228,38 +228,33 @@ cdef class Fetcher:
             PyErr_CheckSignals()
         return there
 
-    def wait_received(self, Transfer transfer not None, int64_t count):
-        """Wait until ``count`` bytes of a transfer are in place, or it is settled."""
+    cdef int _await(self, Transfer transfer, int64_t *value, int64_t least, int64_t awaited) except -1:
+        """Wait until ``value`` is at least ``least`` or the transfer is settled."""
         cdef Exchange *exchange = &transfer.exchange
         self._usable()
-        while not is_settled(exchange.phase) and load(&exchange.received) < count:
-            store(&exchange.awaited, count)
-            # Between the look above and the store the last byte may have come without a wake-up.
-            if load(&exchange.received) >= count:
-                break
-            try:
+        try:
+            while not is_settled(exchange.phase) and load(value) < least:
+                store(&exchange.awaited, awaited)
+                # What came between the look above and the store woke nobody.
+                if load(value) >= least:
+                    break
                 while self._wait(transfer, exchange.lane, SIGNAL_INTERVAL) == 0:
                     self._usable()
-            except BaseException:
-                store(&exchange.awaited, -1)
-                raise
-        store(&exchange.awaited, -1)
+        finally:
+            store(&exchange.awaited, -1)
+        return 0
+
+    def wait_received(self, Transfer transfer not None, int64_t count):
+        """Wait until ``count`` bytes of a transfer are in place, or it is settled."""
+        self._await(transfer, &transfer.exchange.received, count, count)
 
     def wait_head(self, Transfer transfer not None):
         """Wait until the first response tells size and version, or the transfer is settled."""
-        cdef Exchange *exchange = &transfer.exchange
-        self._usable()
-        while not is_settled(exchange.phase) and load(&exchange.head_known) == 0:
-            store(&exchange.awaited, 0)
-            if load(&exchange.head_known) != 0:
-                break
-            try:
-                while self._wait(transfer, exchange.lane, SIGNAL_INTERVAL) == 0:
-                    self._usable()
-            except BaseException:
-                store(&exchange.awaited, -1)
-                raise
-        store(&exchange.awaited, -1)
+        self._await(transfer, &transfer.exchange.head_known, 1, 0)
+
+    def wait_done(self, Transfer transfer not None):
+        """Wait until a transfer is settled. Having every byte, it still is on its handle."""
+        self._await(transfer, &transfer.exchange.received, OPEN_END, OPEN_END)
 
     def wait_settled(self, Lane lane not None):
         """Wait until no transfer of a lane is on its way any more, or one of them failed."""

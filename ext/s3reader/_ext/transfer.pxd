@@ -29,5 +29,4 @@ cdef class Transfer:
     cdef object fetcher             # the Fetcher it was last submitted to, or None
     cdef readonly object request    # what it is part of, for messages and for the policy
     cdef public object error        # the exception, once FAILED
-    cdef public int attempts        # how often it was tried since the last new byte
     cdef public object notes        # the policy's memory of what it already tried

@@ -1,0 +1,13 @@
+from typing import final
+
+@final
+class ChunkPool:
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def retained(self) -> int: ...
+
+@final
+class Chunk:
+    def __len__(self) -> int: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
