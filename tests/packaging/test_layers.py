@@ -13,14 +13,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "s3reader"
 POLICY = 1
 LAYERS = {
     "_ext": 0,
-    "session": 2,
-    "stream": 2,
-    "client": 2,
-    "results": 2,
-    "s3reader": 3,
+    **dict.fromkeys(["client", "judge", "listing", "request", "results", "session", "stream"], 2),
+    **dict.fromkeys(["dcp_optimized", "feed", "object_reader", "ranged", "s3reader"], 3),
     "sequential": 3,
-    "ranged": 3,
-    "dcp_optimized": 3,
     "constructor": 4,
     "protocol": 4,
     "dcp": 5,
@@ -29,6 +24,9 @@ LAYERS = {
     "__main__": 5,
 }
 """The layer of a module of the package; what is not listed is policy."""
+
+COMPLETES_A_CONSTRUCTOR = ("client", "constructor")
+"""The one import that points up: ``get_object`` has to call what the factory made."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
