@@ -14,7 +14,7 @@ from .names import check_bucket
 from .request import encryption_headers
 from .results import HeadObjectResult, ObjectInfo
 from .session import LIBCURL, Session
-from .stream import ObjectSource, head_object
+from .source import ObjectSource, head_object
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ class S3Client:
             self._session, bucket, key, query=query, headers=headers, object_info=object_info
         )
         constructor = reader_constructor or S3ReaderConstructor.default()
-        return constructor(
-            bucket=bucket, key=key, get_object_info=source.info, get_stream=source
-        )
+        return constructor(bucket=bucket, key=key, get_object_info=source.info, get_stream=source)
 
     def head_object(
         self,
@@ -154,10 +152,10 @@ class S3Client:
         """Counts since the client was made, in this process.
 
         Returns:
-            ``requests`` by operation, ``retries`` by cause, ``throttles``, ``bytes_requested`` (what
-            callers got), ``bytes_received`` (what the network gave), ``connections_opened``,
-            ``connections_reused``, ``time_to_first_byte`` with ``count`` and ``mean``, ``p50``,
-            ``p99`` in seconds.
+            ``requests`` by operation, ``retries`` by cause, ``throttles``, ``bytes_requested``
+            (what callers got), ``bytes_received`` (what the network gave),
+            ``connections_opened``, ``connections_reused``, and ``time_to_first_byte`` with
+            ``count`` and, in seconds, ``mean``, ``p50`` and ``p99``.
         """
         return self._session.stats()
 

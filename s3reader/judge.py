@@ -242,7 +242,8 @@ def _detail(transfer: Transfer) -> str:
             return f"expected ETag {transfer.etag}, received {transfer.head_etag or 'none'}"
         return f"expected {transfer.total} bytes, received an object of {transfer.head_total}"
     if fault in (faults["short_body"], faults["long_body"]) and None not in (start, stop):
-        assert start is not None and stop is not None
+        assert start is not None
+        assert stop is not None
         got = "more" if fault == faults["long_body"] else str(transfer.received)
         return f"expected {stop - start} bytes, received {got}"
     if fault == faults["bad_range"]:
@@ -250,5 +251,7 @@ def _detail(transfer: Transfer) -> str:
         wanted = "the last bytes" if start is None else f"bytes {start + transfer.received}-"
         if start is not None and stop is not None:
             wanted += str(stop - 1)
-        return f"expected {wanted}, received status {transfer.status}, Content-Range {content_range}"
+        return (
+            f"expected {wanted}, received status {transfer.status}, Content-Range {content_range}"
+        )
     return transfer.message or (describe(transfer.result) if transfer.result else "")

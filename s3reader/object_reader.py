@@ -20,7 +20,8 @@ from ._ext.cursor import CursorReader
 from ._ext.memory import Memory
 from .feed import Feed, wrong_length
 from .s3reader import S3Reader
-from .stream import GetObjectStream, ObjectSource
+from .source import ObjectSource
+from .stream import GetObjectStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -128,7 +128,7 @@ def parse_http_date(text: str | None) -> int | None:
     parsed = parsedate_tz(text) if text else None
     if parsed is None:
         return None
-    return calendar.timegm(parsed[:6] + (0, 1, 0)) - (parsed[9] or 0)
+    return calendar.timegm((*parsed[:6], 0, 1, 0)) - (parsed[9] or 0)
 
 
 def parse_restore(text: str | None) -> RestoreStatus | None:

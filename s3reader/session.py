@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import threading
+import uuid
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,10 @@ OTHER_DESCRIPTORS = 64
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
+_copies: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+"""Sessions that came into this process by pickle, by the identity of their original: the readers
+of one client that a worker receives share its connections there too."""
+
 
 class Session:
     """Signs, submits, supervises.
@@ -69,6 +74,8 @@ class Session:
         self.budget = Budget(config.memory_limit)
         self.pool = ChunkPool()
         self.closed = False
+        self._arguments = (region, endpoint, user_agent, config)
+        self._identity = uuid.uuid4().hex
         self._user_agent = user_agent
         self._environ = environ
         self._judge = Judge(
@@ -108,11 +115,12 @@ class Session:
     def _new_fetcher(self) -> Fetcher:
         config = self.config
         target = self.signer.endpoints.object("bucket", "key")
+        trusted = resolve_ca_bundle(config, self._environ) if target.scheme == "https" else None
         fetcher = Fetcher(
             self.counters,
             self._max_connections(),
             self._user_agent,
-            ca_bundle=resolve_ca_bundle(config, self._environ) if target.scheme == "https" else None,
+            ca_bundle=trusted,
             proxy=resolve_proxy(config, target.scheme, target.host, self._environ),
             connect_timeout=config.connect_timeout,
             first_byte_timeout=config.first_byte_timeout,
@@ -167,9 +175,7 @@ class Session:
         """
         fetcher = self.fetcher
         lane = self.lane()
-        transfer = Transfer(
-            lane, request, self.pool, head=request.method == "HEAD", etag=etag
-        )
+        transfer = Transfer(lane, request, self.pool, head=request.method == "HEAD", etag=etag)
         try:
             self.submit(fetcher, [transfer])
             fetcher.wait_settled(lane)
@@ -220,9 +226,20 @@ class Session:
         if fetcher is not None:
             fetcher.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _copy_of, (self._identity, *self._arguments)
+
     def __del__(self) -> None:
         if not sys.is_finalizing() and not getattr(self, "closed", True):
             self.close()
+
+
+def _copy_of(identity: str, *arguments: Any) -> Session:
+    copy = _copies.get(identity)
+    if copy is None or copy.closed:
+        copy = _copies[identity] = Session(*arguments)
+        copy._identity = identity
+    return copy
 
 
 def _descriptor_limit() -> int:

@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
-from s3reader.stream import GetObjectStream, ObjectSource
+from s3reader.source import ObjectSource
+from s3reader.stream import GetObjectStream
 
 Range = tuple[int | None, int | None]
 

@@ -1,6 +1,8 @@
 from collections.abc import Iterable
 from typing import final
 
+from typing_extensions import Self
+
 from s3reader._ext.counters import Counters
 from s3reader._ext.transfer import Lane, Transfer
 
@@ -8,8 +10,8 @@ class FetcherClosed(RuntimeError): ...
 
 @final
 class Fetcher:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         counters: Counters,
         max_connections: int,
         user_agent: str,
@@ -19,7 +21,7 @@ class Fetcher:
         connect_timeout: float | None = None,
         first_byte_timeout: float | None = None,
         stall_timeout: float | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def counters(self) -> Counters: ...
     @property
@@ -29,7 +31,7 @@ class Fetcher:
     @property
     def max_connections(self) -> int: ...
     def submit(self, transfers: Iterable[Transfer]) -> None: ...
-    def resubmit(self, transfer: Transfer, delay: float = 0) -> None: ...
+    def resubmit(self, transfer: Transfer, delay: float = 0.0) -> None: ...
     def fail(self, transfer: Transfer, error: BaseException) -> None: ...
     def finish(self, transfer: Transfer) -> None: ...
     def throttle(self) -> None: ...

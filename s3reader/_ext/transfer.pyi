@@ -1,6 +1,8 @@
 from collections.abc import Iterable
 from typing import Any, Final, final
 
+from typing_extensions import Self
+
 from s3reader._ext.chunks import ChunkPool
 from s3reader._ext.counters import Counters
 from s3reader._ext.destination import Destination
@@ -9,9 +11,7 @@ faults: Final[dict[str, int]]
 
 @final
 class SignedRequest:
-    def __init__(
-        self, url: bytes, headers: Iterable[tuple[str, str]], sign_again: float
-    ) -> None: ...
+    def __new__(cls, url: bytes, headers: Iterable[tuple[str, str]], sign_again: float) -> Self: ...
     @property
     def url(self) -> bytes: ...
     @property
@@ -19,7 +19,7 @@ class SignedRequest:
 
 @final
 class Lane:
-    def __init__(self, counters: Counters, client_counters: Counters) -> None: ...
+    def __new__(cls, counters: Counters, client_counters: Counters) -> Self: ...
     @property
     def counters(self) -> Counters: ...
     @property
@@ -29,8 +29,8 @@ class Lane:
 class Transfer:
     error: Any
     notes: Any
-    def __init__(
-        self,
+    def __new__(
+        cls,
         lane: Lane,
         request: Any,
         pool: ChunkPool,
@@ -42,7 +42,7 @@ class Transfer:
         etag: str = "",
         total: int | None = None,
         head: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def lane(self) -> Lane: ...
     @property

@@ -1,0 +1,128 @@
+"""A source: one object as one reader sees it.
+
+It keeps the version that the first response told (its ETag and size), holds all later requests to
+it, and makes the streams that the requests are made by. Readers that `S3Client` makes get one as
+their ``get_stream``, and its :meth:`ObjectSource.info` as their ``get_object_info``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from s3reader._ext.counters import Counters
+
+from .request import Request
+from .results import HeadObjectResult, ObjectInfo, parse_headers
+from .stream import GetObjectStream
+
+if TYPE_CHECKING:
+    from .session import Session
+
+
+class ObjectSource:
+    """One object as one reader sees it; the ``get_stream`` of readers made by `S3Client`.
+
+    Args:
+        session: carries out the requests.
+        bucket, key: the object.
+        query, headers: what each request adds (a version id, keys of SSE-C, requester pays).
+        object_info: what a listing told; pins version and size.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        bucket: str,
+        key: str,
+        *,
+        query: tuple[tuple[str, str], ...] = (),
+        headers: tuple[tuple[str, str], ...] = (),
+        object_info: ObjectInfo | HeadObjectResult | None = None,
+    ) -> None:
+        self.session = session
+        self.bucket = bucket
+        self.key = key
+        self.size: int | None = None
+        self.etag: str | None = None
+        self.counters = Counters()
+        self.request = Request("GetObject", bucket, key, query, headers)
+        self._query = query
+        self._headers = headers
+        self._info = object_info
+        if object_info is not None:
+            self.size = object_info.size
+            etag = getattr(object_info, "etag", None)
+            self.etag = etag if etag and etag.startswith('"') else None
+
+    def __call__(self, start: int | None = None, end: int | None = None) -> GetObjectStream:
+        """A stream over bytes ``[start, end)``; by default over the whole object.
+
+        No request is made. ``end`` may lie past the object's end.
+
+        Raises:
+            ValueError: the range is none.
+        """
+        first = 0 if start is None else start
+        if first < 0 or (end is not None and end < first):
+            raise ValueError(f"bytes {start}-{end} are not a range")
+        return GetObjectStream(self, first, end)
+
+    def tail(self, length: int) -> GetObjectStream:
+        """A stream over the last ``length`` bytes; the whole object if it is shorter."""
+        if length < 1:
+            raise ValueError(f"a tail has at least one byte, not {length}")
+        if self.size is not None:
+            return GetObjectStream(self, max(0, self.size - length), None)
+        return GetObjectStream(self, None, length)
+
+    def info(self) -> HeadObjectResult | ObjectInfo:
+        """What S3 tells about the object; asked once.
+
+        Raises:
+            S3Exception: the request failed.
+        """
+        if self._info is None:
+            self._info = head_object(
+                self.session, self.bucket, self.key, self._query, self._headers, self.etag or ""
+            )
+            self.learn(self._info.size, self._info.etag)
+        return self._info
+
+    def learn(self, size: int | None, etag: str | None) -> None:
+        """Keep what the first response tells; later ones were held to it."""
+        if self.size is None:
+            self.size = size
+        if self.etag is None and etag:
+            self.etag = etag
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of this object's requests, as `S3Client.stats` gives them for all."""
+        return self.counters.snapshot()
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        del state["counters"], state["request"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.counters = Counters()
+        self.request = Request("GetObject", self.bucket, self.key, self._query, self._headers)
+
+    def __repr__(self) -> str:
+        return f"<ObjectSource s3://{self.bucket}/{self.key}>"
+
+
+def head_object(
+    session: Session,
+    bucket: str,
+    key: str,
+    query: tuple[tuple[str, str], ...],
+    headers: tuple[tuple[str, str], ...],
+    etag: str = "",
+) -> HeadObjectResult:
+    """Ask S3 about an object; with ``etag``, about that version of it."""
+    if session.config.checksum_mode:
+        headers = (*headers, ("x-amz-checksum-mode", "ENABLED"))
+    transfer = session.execute(Request("HeadObject", bucket, key, query, headers), etag=etag)
+    return HeadObjectResult.from_headers(parse_headers(transfer.head))
