@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,8 @@ class S3Client:
         """What requests say about who sends them."""
         given = self._arguments[2]
         given = getattr(given, "prefix", given)
-        own = f"s3reader/{__version__} python/{platform.python_version()} {LIBCURL}"
+        python = ".".join(map(str, sys.version_info[:3]))
+        own = f"s3reader/{__version__} python/{python} {LIBCURL}"
         return f"{given} {own}" if given else own
 
     def get_object(

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
-from xml.etree import ElementTree
 
 from .errors import IncompleteDataError
 from .request import Request
 from .results import ObjectInfo, RestoreStatus
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from .client import S3Client
 
 
@@ -65,7 +66,7 @@ class ListObjectStream:
         document = self._client._list_page(self._request())
         try:
             page, token, truncated = _parse_page(document)
-        except (ElementTree.ParseError, ValueError) as error:
+        except ValueError as error:
             raise IncompleteDataError(
                 f"ListObjectsV2 s3://{self.bucket}/{self.prefix}: the answer is not a listing "
                 f"({error}). Check that the endpoint is S3.",
@@ -100,16 +101,21 @@ def _parse_page(document: bytes) -> tuple[ListObjectResult, str | None, bool]:
     """The page, the next one's token and whether there is a next one."""
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
         raise ValueError("it declares a document type")
-    root = ElementTree.fromstring(document)
+    from xml.etree import ElementTree  # costs as much to import as half of this library
+
+    try:
+        root = ElementTree.fromstring(document)
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from None
     namespace = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if root.tag != f"{namespace}ListBucketResult":
         raise ValueError(f"it is a {root.tag.removeprefix(namespace)[:100]}")
     encoded = root.findtext(f"{namespace}EncodingType") == "url"
 
-    def text(element: ElementTree.Element, name: str) -> str | None:
+    def text(element: Element, name: str) -> str | None:
         return element.findtext(f"{namespace}{name}")
 
-    def name_of(element: ElementTree.Element, name: str) -> str:
+    def name_of(element: Element, name: str) -> str:
         value = text(element, name)
         if value is None:
             raise ValueError(f"a {name} is missing")

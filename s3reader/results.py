@@ -6,7 +6,6 @@ import calendar
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_tz
 
 
 @dataclass(frozen=True)
@@ -123,12 +122,21 @@ def parse_headers(head: bytes) -> dict[str, str]:
     return headers
 
 
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+_HTTP_DATE = re.compile(
+    rf"\w+, (\d\d) ({'|'.join(_MONTHS)}) (\d{{4}}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
+)
+
+
 def parse_http_date(text: str | None) -> int | None:
-    """Seconds since the epoch of a date as HTTP writes it; None where it is none."""
-    parsed = parsedate_tz(text) if text else None
-    if parsed is None:
+    """Seconds since the epoch of a date as HTTP writes it (RFC 9110); None where it is none."""
+    match = _HTTP_DATE.fullmatch(text.strip()) if text else None
+    if match is None:
         return None
-    return calendar.timegm((*parsed[:6], 0, 1, 0)) - (parsed[9] or 0)
+    day, month, year, hour, minute, second = match.groups()
+    moment = (int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second))
+    return calendar.timegm((*moment, 0, 1, 0))
 
 
 def parse_restore(text: str | None) -> RestoreStatus | None:

@@ -14,7 +14,6 @@ import math
 import os
 import sys
 import threading
-import uuid
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -75,7 +74,7 @@ class Session:
         self.pool = ChunkPool()
         self.closed = False
         self._arguments = (region, endpoint, user_agent, config)
-        self._identity = uuid.uuid4().hex
+        self._identity = os.urandom(16).hex()
         self._user_agent = user_agent
         self._environ = environ
         self._judge = Judge(
