@@ -24,23 +24,46 @@ _CONFIG_FILE = "~/.aws/config"
 _CREDENTIALS_FILE = "~/.aws/credentials"
 _SECRETS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
 
-# Held while botocore is imported and across a fork: a child forked in the middle of an import would
-# wait forever for the module locks that the importing thread held.
-_importing = threading.Lock()
+FORK_PATIENCE = 10.0
+"""Seconds a fork waits for botocore's set-up; a process or service it asks may be stuck."""
+
+
+class _SetUp:
+    """Keeps a fork from falling into botocore's import and set-up.
+
+    These hold module locks and OpenSSL's, for which the child, where their holder does not exist,
+    would wait forever. So the set-up holds a lock that a fork takes first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+    def before_fork(self) -> None:
+        self._taken = self._lock.acquire(timeout=FORK_PATIENCE)
+
+    def after_fork_in_parent(self) -> None:
+        if self._taken:
+            self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+
+
+_set_up = _SetUp()
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_importing.acquire,
-        after_in_parent=_importing.release,
-        after_in_child=_importing.release,
+        before=_set_up.before_fork,
+        after_in_parent=_set_up.after_fork_in_parent,
+        after_in_child=_set_up.after_fork_in_child,
     )
-
-
-def _import_botocore() -> None:
-    with _importing:
-        import botocore.credentials
-        import botocore.exceptions
-        import botocore.session  # noqa: F401
 
 
 def profile_name(profile: str | None, environ: Mapping[str, str]) -> str | None:
@@ -63,15 +86,15 @@ def shared_config(profile: str | None, environ: Mapping[str, str] = os.environ) 
     config_file = environ.get("AWS_CONFIG_FILE") or _CONFIG_FILE
     if name is None and not os.path.exists(os.path.expanduser(config_file)):
         return {}
-    _import_botocore()
-    from botocore.exceptions import BotoCoreError
+    with _set_up:
+        from botocore.exceptions import BotoCoreError
 
-    try:
-        session = _session(profile, environ)
-        settings = dict(session.get_scoped_config())
-        everything = session.full_config
-    except BotoCoreError as exception:
-        raise ValueError(_explain(exception, name)) from None
+        try:
+            session = _session(profile, environ)
+            settings = dict(session.get_scoped_config())
+            everything = session.full_config
+        except BotoCoreError as exception:
+            raise ValueError(_explain(exception, name)) from None
     services = settings.pop("services", None)
     if isinstance(services, str):
         settings["services"] = dict(everything.get("services", {}).get(services, {}))
@@ -85,7 +108,8 @@ def find_provider(profile: str | None, environ: Mapping[str, str]) -> Provider:
         NoCredentialsError: no source has any, or one failed; says where it looked.
     """
     name = profile_name(profile, environ)
-    provider = _guarded(name, lambda: _session(profile, environ).get_credentials())
+    with _set_up:
+        provider = _guarded(name, lambda: _session(profile, environ).get_credentials())
     if provider is None:
         raise NoCredentialsError(
             "No AWS credentials found. Looked at: the configuration's `credentials`, the "
@@ -121,7 +145,6 @@ def _session(profile: str | None, environ: Mapping[str, str]) -> Session:
 
 
 def _guarded(profile: str | None, load: Callable[[], Any]) -> Any:
-    _import_botocore()
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

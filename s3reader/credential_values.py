@@ -146,7 +146,7 @@ def _pick(mapping: Mapping[str, Any], field: str) -> Any:
 
 def _check(what: str, value: object) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"the {what} must be a str, not {type(value).__name__}")
+        raise TypeError(f"credentials: the {what} must be a str, not {type(value).__name__}")
     # They travel in headers; a line break read along from a file is the usual mistake.
     if not value or not value.isascii() or not value.isprintable() or " " in value:
-        raise ValueError(f"the {what} is empty or has blanks, line breaks or control characters")
+        raise ValueError(f"credentials: the {what} is empty or has blanks or control characters")
