@@ -1,11 +1,11 @@
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self
 
 from .memory import Memory
 
 class Span:
     start: int
     end: int
-    def __init__(self, start: int, chunk: Buffer, skip: int = 0, count: int = -1) -> None: ...
+    def __new__(cls, start: int, chunk: Buffer, skip: int = 0, count: int = -1) -> Self: ...
     def copy(self, position: int, target: Memory, offset: int, count: int) -> int: ...
 
 class ChunkList:
