@@ -48,6 +48,7 @@ cdef enum Fault:
 cdef struct Slot:
     CURL *easy                      # owned by the I/O thread; opened at its first use
     Exchange *exchange              # NULL while idle
+    bint doomed                     # its lane was closed; to be taken off before anything else
 
 cdef struct LaneState:
     pthread_cond_t changed          # broadcast under the fetcher's lock when a wait may be over

@@ -21,6 +21,7 @@ cdef class Fetcher:
 
     cdef int _usable(self) except -1
     cdef int _start(self) except -1
+    cdef void _wake(self) noexcept
     cdef int _enqueue(self, Transfer transfer, double delay) except -1
     cdef int _wait(self, Transfer transfer, LaneState *lane, double seconds) except -1
     cdef int _await(

@@ -146,6 +146,12 @@ cdef class Fetcher:
         pthread_mutex_unlock(&self.loop.lock)
         return 0
 
+    cdef void _wake(self) noexcept:
+        pthread_mutex_lock(&self.loop.lock)
+        if not self.loop.stopped:
+            curl.multi_wakeup(self.loop.multi)
+        pthread_mutex_unlock(&self.loop.lock)
+
     def submit(self, transfers):
         """Start signed transfers, in order, as connections come free."""
         cdef Transfer transfer
@@ -154,13 +160,13 @@ cdef class Fetcher:
             self._start()
         for transfer in transfers:
             self._enqueue(transfer, 0)
-        curl.multi_wakeup(self.loop.multi)
+        self._wake()
 
     def resubmit(self, Transfer transfer not None, double delay=0):
         """Put a reported transfer back, ``delay`` seconds from now; it resumes where it broke."""
         self._usable()
         self._enqueue(transfer, delay)
-        curl.multi_wakeup(self.loop.multi)
+        self._wake()
 
     def _settle(self, Transfer transfer, int phase):
         cdef Exchange *exchange = &transfer.exchange
@@ -286,9 +292,10 @@ cdef class Fetcher:
             already = self.loop.stopping
             self.loop.stopping = True
             pthread_cond_broadcast(&self.loop.reported)
+            if self.started and not self.loop.stopped:
+                curl.multi_wakeup(self.loop.multi)
             pthread_mutex_unlock(&self.loop.lock)
             if self.started and not already:
-                curl.multi_wakeup(self.loop.multi)
                 pthread_join(self.thread, NULL)
         if not self.started:
             self.loop.stopped = True

@@ -21,7 +21,7 @@ cdef struct Loop:
     Exchange *reports_last
     pthread_cond_t reported         # broadcast when a report comes or the loop stops
     bint stopping
-    bint stopped
+    bint stopped                    # everything is settled; the multi handle is going away
     bint cancelling                 # some lane was closed: look through the slots
     int limit                       # transfers at once right now: falls when throttled
     int credit                      # successes since the limit rose

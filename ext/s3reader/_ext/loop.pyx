@@ -298,14 +298,30 @@ cdef bint start(Loop *loop, Exchange *exchange) noexcept nogil:
     return True
 
 
-cdef void cancel_running(Loop *loop) noexcept nogil:
+cdef void doom_closed(Loop *loop) noexcept nogil:
+    """Mark, under the lock, what runs for a closed lane."""
     cdef int index
     cdef Exchange *exchange
+    loop.cancelling = False
     for index in range(loop.slot_count):
         exchange = loop.slots[index].exchange
-        if exchange != NULL and (loop.stopping or exchange.lane.closed):
-            interrupt(loop, &loop.slots[index], exchange)
+        loop.slots[index].doomed = exchange != NULL and (loop.stopping or exchange.lane.closed)
+
+
+cdef void cancel_doomed(Loop *loop) noexcept nogil:
+    """Take what was marked off its handle; libcurl may call back, so without the lock."""
+    cdef int index
+    cdef Slot *slot
+    cdef Exchange *exchange
+    for index in range(loop.slot_count):
+        slot = &loop.slots[index]
+        if slot.doomed:
+            slot.doomed = False
+            exchange = slot.exchange
+            interrupt(loop, slot, exchange)
+            pthread_mutex_lock(&loop.lock)
             settle(exchange, PHASE_CANCELLED)
+            pthread_mutex_unlock(&loop.lock)
 
 
 cdef void start_ready(Loop *loop) noexcept nogil:
@@ -315,8 +331,10 @@ cdef void start_ready(Loop *loop) noexcept nogil:
     cdef int room
     pthread_mutex_lock(&loop.lock)
     if loop.cancelling:
-        loop.cancelling = False
-        cancel_running(loop)
+        doom_closed(loop)
+        pthread_mutex_unlock(&loop.lock)
+        cancel_doomed(loop)
+        pthread_mutex_lock(&loop.lock)
     if loop.delayed != NULL:
         promote_delayed(loop)
     room = loop.limit - loop.running
@@ -430,7 +448,10 @@ cdef void shut_down(Loop *loop) noexcept nogil:
     cdef int index
     cdef Exchange *exchange
     pthread_mutex_lock(&loop.lock)
-    cancel_running(loop)
+    doom_closed(loop)
+    pthread_mutex_unlock(&loop.lock)
+    cancel_doomed(loop)
+    pthread_mutex_lock(&loop.lock)
     while True:
         exchange = dequeue(loop)
         if exchange == NULL:
@@ -439,16 +460,15 @@ cdef void shut_down(Loop *loop) noexcept nogil:
     loop.delayed = cancel_in(loop.delayed, NULL)
     loop.reports_first = cancel_in(loop.reports_first, NULL)
     loop.reports_last = NULL
+    # From here on nobody wakes the multi handle up.
+    loop.stopped = True
+    pthread_cond_broadcast(&loop.reported)
     pthread_mutex_unlock(&loop.lock)
     for index in range(loop.slot_count):
         if loop.slots[index].easy != NULL:
             curl.easy_cleanup(loop.slots[index].easy)
             loop.slots[index].easy = NULL
     curl.multi_cleanup(loop.multi)
-    pthread_mutex_lock(&loop.lock)
-    loop.stopped = True
-    pthread_cond_broadcast(&loop.reported)
-    pthread_mutex_unlock(&loop.lock)
 
 
 cdef void *run_loop(void *context) noexcept nogil:
