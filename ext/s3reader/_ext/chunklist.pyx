@@ -154,7 +154,7 @@ cdef class ChunkList:
         return self.index_at(position) >= 0
 
     def run_end(self, int64_t position, int64_t limit) -> int:
-        """Where the unbroken run that holds ``position`` ends, looking no further than ``limit``."""
+        """Where the unbroken run that holds ``position`` ends, or ``limit`` if that is nearer."""
         cdef Py_ssize_t index = self.index_at(position)
         if index < 0:
             return position
@@ -194,7 +194,7 @@ cdef class ChunkList:
         return copied
 
     def copy(self, int64_t position, Memory target not None, int64_t offset, int64_t count) -> int:
-        """Copy the run from ``position`` into ``target`` at ``offset``; how many bytes there were."""
+        """Copy the run from ``position`` into ``target`` at ``offset``; returns how much it was."""
         if offset < 0 or count < 0 or count > target.nbytes - offset:
             raise IndexError(f"{count} bytes do not fit at {offset} of {target.nbytes}")
         return self.copy_out(position, target.data + offset, count)
