@@ -260,9 +260,7 @@ _BY_CAUSE: Mapping[str, _Break] = {
         "Check that the endpoint is S3, and http or https as its port wants.",
     ),
     "too_large": _Break(
-        IncompleteDataError,
-        "the answer is too large for this operation",
-        "Check that the endpoint is S3.",
+        IncompleteDataError, "the answer is too large", "Check that the endpoint is S3."
     ),
     "interrupted": _Break(S3Exception, "the request was cancelled", "Try again."),
 }
