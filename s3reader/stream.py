@@ -57,6 +57,7 @@ class GetObjectStream:
         self._window = FIRST_WINDOW
         self._taken: deque[int] = deque()  # bytes of the budget that each part holds
         self._budget = source.session.budget
+        self._fills = 0  # buffers that were filled
         self._closed = False
 
     @property
@@ -209,7 +210,7 @@ class GetObjectStream:
 
     def _top_up(self, window: int) -> None:
         """Have parts on their way, up to ``window`` of them."""
-        fetcher = self._ready()
+        self._ready()
         if self._lane is None:
             self._lane = self._source.session.lane(self._source.counters)
         if self._position is None:
@@ -228,7 +229,6 @@ class GetObjectStream:
             return
         begin = self._parts[-1].stop if self._parts else self._position
         assert begin is not None
-        window = min(window, fetcher.max_connections + 1)
         wanted: list[tuple[int | None, int]] = []
         while len(self._parts) + len(wanted) < window and begin < limit:
             stop = min(begin + part_size, limit)
@@ -294,7 +294,7 @@ class GetObjectStream:
         if part.failed:  # the body went on after its promised end: not this object's bytes
             raise part.error
         self._retire()
-        self._window *= 2
+        self._window = min(2 * self._window, self._fetcher.max_connections + 1)
 
     def _retire(self) -> None:
         """Let go of the first part: all of it was handed out."""
@@ -326,12 +326,15 @@ class GetObjectStream:
                 return filled
         if filled < count:
             filled += self._fetch_into(destination, filled, count)
+        self._fills += 1
+        if self._fills > 1:
+            # Read piece by piece: have the next pieces on their way. Ends with the range.
+            self._top_up(self._window)
         return filled
 
     def _copy_view(self, destination: Destination, offset: int, room: int) -> int:
         """Copy what was fetched ahead, but no more than ``room`` bytes."""
-        if self._position is None:
-            self._locate()
+        self._top_up(self._window)
         part = self._parts[0]
         self._wait_head(part)
         assert self._fetcher is not None
