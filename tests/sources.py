@@ -8,8 +8,9 @@ chunks, of any size and bytes-like type; `MemorySource` looks to a reader like t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 from s3reader.source import ObjectSource
 from s3reader.stream import GetObjectStream
@@ -185,10 +186,11 @@ class MemorySource(ObjectSource):
     def stats(self) -> dict[str, int]:
         return {"GetObject": len(self.requests), "HeadObject": self.infos}
 
-    def __reduce__(
-        self,
-    ) -> tuple[Callable[..., MemorySource], tuple[bytes, int], dict[str, object]]:
-        return MemorySource, (self.data, self.chunk_size), {"size": self.size}
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
 
 Source = ForeignSource | MemorySource

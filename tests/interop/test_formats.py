@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import pickle
 import tarfile
@@ -184,7 +185,7 @@ def test_checkpoint_items(over: Callable[[bytes], Source]) -> None:
     ]
     pieces += [pickle.dumps({"rows": ROWS.tobytes()}), written(lambda file: np.save(file, ROWS))]
     bounds = np.cumsum([0, *map(len, pieces)]).tolist()
-    items = [ItemRange(*pair) for pair in zip(bounds, bounds[1:], strict=False)]
+    items = [ItemRange(*pair) for pair in itertools.pairwise(bounds)]
     source = over(b"".join(pieces))
     reader = DCPOptimizedS3Reader("bucket", "key", items, source.info, source)
     from torch.distributed.checkpoint.utils import _create_file_view

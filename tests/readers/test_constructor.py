@@ -73,12 +73,12 @@ def test_reader_type_of_others() -> None:
 
 @pytest.mark.parametrize("size", ["1", None, [], 1j])
 def test_gap_size_is_a_number(size: Any) -> None:
-    with pytest.raises(TypeError, match="^max_gap_size must be int or float, got"):
+    with pytest.raises(TypeError, match=r"^max_gap_size must be int or float, got"):
         S3ReaderConstructor.dcp_optimized(size)
 
 
 def test_gap_size_is_not_negative() -> None:
-    with pytest.raises(ValueError, match="^max_gap_size must be non-negative$"):
+    with pytest.raises(ValueError, match=r"^max_gap_size must be non-negative$"):
         S3ReaderConstructor.dcp_optimized(-1)
 
 
@@ -122,7 +122,7 @@ def test_new_plan_replaces_the_old_one() -> None:
 def test_plan_without_storage_data_is_refused() -> None:
     constructor = DCPOptimizedConstructor()
     constructor.set_item_ranges_by_file(*plan(("a", 0, 10)), "s3://bucket")
-    with pytest.raises(ValueError, match="^storage_data must not be empty"):
+    with pytest.raises(ValueError, match=r"^storage_data must not be empty"):
         constructor.set_item_ranges_by_file([SimpleNamespace(storage_index=0)], {}, "s3://bucket")
     assert constructor._item_ranges_by_file
 
@@ -134,7 +134,7 @@ def test_metadata_is_read_sequentially() -> None:
 
 
 def test_file_outside_the_plan_is_refused() -> None:
-    with pytest.raises(ValueError, match="^No ranges found for s3://bucket/other") as caught:
+    with pytest.raises(ValueError, match=r"^No ranges found for s3://bucket/other") as caught:
         complete(DCPOptimizedConstructor(), "other")
     assert str(caught.value).endswith(FALLBACK_GUIDANCE)
 

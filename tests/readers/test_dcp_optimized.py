@@ -194,22 +194,22 @@ def test_constructor_checks_in_the_order_of_the_contract() -> None:
         return DCPOptimizedS3Reader(get_object_info=source.info, get_stream=source, **arguments)
 
     names: dict[str, Any] = {}
-    with pytest.raises(ValueError, match="^Bucket should be specified$"):
+    with pytest.raises(ValueError, match=r"^Bucket should be specified$"):
         build(**names)
     names["bucket"] = "b"
-    with pytest.raises(ValueError, match="^Key should be specified$"):
+    with pytest.raises(ValueError, match=r"^Key should be specified$"):
         build(**names)
     names["key"] = "k"
     with pytest.raises(ValueError, match=r"^item_ranges must be a non-empty List\[ItemRange\] ob"):
         build(**names)
     names["item_ranges"] = [ItemRange(3, 3)]
-    with pytest.raises(TypeError, match="^max_gap_size must be int or float, got str$"):
+    with pytest.raises(TypeError, match=r"^max_gap_size must be int or float, got str$"):
         build(**names)
     for negative in (-1, -0.5, float("-inf"), float("nan")):
-        with pytest.raises(ValueError, match="^max_gap_size must be non-negative$"):
+        with pytest.raises(ValueError, match=r"^max_gap_size must be non-negative$"):
             build(**names, max_gap_size=negative)
     names["max_gap_size"] = 5
-    with pytest.raises(ValueError, match="^No non-empty ranges to read"):
+    with pytest.raises(ValueError, match=r"^No non-empty ranges to read"):
         build(**names)
 
 
@@ -313,7 +313,7 @@ def test_nothing_is_read_anywhere(source: Source) -> None:
 def test_seek_takes_two_origins_only(source: Source, whence: Any) -> None:
     reader = reader_of(source, (0, 10))
     reader.seek(4)
-    with pytest.raises(ValueError, match="^whence must be SEEK_CUR or SEEK_SET integers$"):
+    with pytest.raises(ValueError, match=r"^whence must be SEEK_CUR or SEEK_SET integers$"):
         reader.seek(1, whence)
     with pytest.raises(TypeError, match="integer argument expected, got <class 'float'>"):
         reader.seek(1.0)  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ def test_construction_asks_nothing(make: Callable[..., S3Reader], kind: type[Any
 
 @pytest.mark.parametrize("cls", [SequentialS3Reader, RangedS3Reader])
 def test_bucket_is_asked_for(cls: type[Any]) -> None:
-    with pytest.raises(ValueError, match="^Bucket should be specified$"):
+    with pytest.raises(ValueError, match=r"^Bucket should be specified$"):
         cls("", "key", None, None)
 
 
@@ -218,7 +218,7 @@ def test_window_bounds_what_is_kept(kind: type[Any]) -> None:
     ("window", "error"), [(-1, ValueError), (1.5, TypeError), ("1", TypeError)]
 )
 def test_window_is_a_number_of_bytes(window: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="^window must be"):
+    with pytest.raises(error, match=r"^window must be"):
         sequential(ForeignSource(DATA), window=window)
 
 
@@ -332,7 +332,7 @@ def test_ranged_short_source_is_an_error(buffer_size: int | None) -> None:
     reader.seek(100)
     target = bytearray(b"\xff" * 900)
     for read in (lambda: reader.read(900), lambda: reader.readinto(target), reader.read):
-        with pytest.raises(IncompleteDataError, match="expected .* bytes, received"):
+        with pytest.raises(IncompleteDataError, match=r"expected .* bytes, received"):
             read()
         assert reader.tell() == 100
     source.missing = 0
