@@ -1,0 +1,45 @@
+"""The demo: what a training script does with this library, on an S3 of its own.
+
+``storage``     starts the embedded S3 and remembers what was put there
+``checks``      compares what was read with its source, and counts
+``digits``      batches into tensors through worker processes; a classifier learns from them
+``photographs`` JPEG through the sequential reader into PIL
+``checkpoints`` what was learned, saved and loaded again
+``report``      the table at the end
+``run``         the order of all that
+
+Importing this package imports none of what the demo needs beyond the library itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+# Module to import → package to install.
+REQUIREMENTS = {
+    "boto3": "boto3",
+    "flask": "moto[s3,server]",
+    "moto": "moto[s3,server]",
+    "numpy": "numpy",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "torch": "torch",
+    "tqdm": "tqdm",
+}
+CANNOT_START = 2
+
+
+def run_demo() -> int:
+    """Run the demo; returns the exit status: 0 if every byte read was the one put there."""
+    missing = sorted({package for module, package in REQUIREMENTS.items() if not find_spec(module)})
+    if missing:
+        print(
+            f"The demo needs {', '.join(missing)}. Install everything it needs with\n\n"
+            '    pip install "s3reader[demo]"\n',
+            file=sys.stderr,
+        )
+        return CANNOT_START
+    from s3reader.demo.run import run
+
+    return run()

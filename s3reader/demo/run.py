@@ -1,0 +1,121 @@
+"""The demo from beginning to end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+from s3reader import S3Exception
+from s3reader.demo.checkpoints import load_checkpoint, put_checkpoint
+from s3reader.demo.checks import Checks
+from s3reader.demo.digits import (
+    EPOCHS,
+    HELD_OUT_SHARDS,
+    Batch,
+    Batches,
+    Classifier,
+    loader,
+    open_shard,
+    put_digits,
+    read_held_out,
+)
+from s3reader.demo.photographs import put_photographs, read_photograph
+from s3reader.demo.report import table
+from s3reader.demo.storage import Storage
+
+ENOUGH = 0.9  # of the held-out digits classified right
+
+
+def run() -> int:
+    """Run the demo; returns 0, or 1 if a byte differed, the network did not learn, or S3 failed."""
+    leave_the_users_settings_alone()
+    began = time.perf_counter()
+    checks = Checks()
+    try:
+        with Storage() as storage, tqdm(total=1, leave=False, dynamic_ncols=True) as bar:
+            accuracy = read_everything(storage, checks, bar)
+    except (S3Exception, EOFError) as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    checks.expect(accuracy > ENOUGH, f"accuracy {accuracy:.1%}, {ENOUGH:.0%} expected")
+    print(table(checks.stages))
+    seconds = time.perf_counter() - began
+    print(f"\n{accuracy:.1%} of the held-out digits classified right; {seconds:.1f} s in all.")
+    if checks.differences:
+        print(f"FAILED: {len(checks.differences)} differences", file=sys.stderr)
+        for difference in checks.differences[:20]:
+            print(f"  {difference}", file=sys.stderr)
+        return 1
+    print(f"Every byte read is the one that was put there: {checks.compared:,} compared.")
+    return 0
+
+
+def leave_the_users_settings_alone() -> None:
+    """The demo's S3 is on this machine: no profile, endpoint or proxy of the user's applies."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            del os.environ[name]
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+
+
+def read_everything(storage: Storage, checks: Checks, bar: Any) -> float:
+    """Every stage in turn; returns the accuracy of the network that came back from S3."""
+    bar.set_description("putting digits and photographs into S3")
+    keys = put_digits(storage)
+    photographs = put_photographs(storage)
+    classifier = Classifier()
+
+    with checks.stage("digit headers", "ranged") as stage:
+        shards = []
+        for pair in keys:
+            shard, headers = open_shard(storage, pair, stage)
+            shards.append(shard)
+            for key, header in zip(pair, headers, strict=True):
+                checks.compare(key, 0, header, storage.source[key])
+
+    batches = Batches(storage.client, shards[:-HELD_OUT_SHARDS])
+    bar.reset(EPOCHS * len(batches) + HELD_OUT_SHARDS + len(photographs) + 1)
+    with checks.stage("digits, 2 workers", "ranged") as stage:
+        latest: dict[int, Batch] = {}
+        batch_loader = loader(batches)
+        for epoch in range(EPOCHS):
+            bar.set_description(f"learning digits, epoch {epoch + 1} of {EPOCHS}")
+            for batch in batch_loader:
+                compare_batch(batch, storage, checks)
+                classifier.learn(batch)
+                latest[batch.worker] = batch
+                bar.update()
+        for batch in latest.values():
+            for stats in batch.stats:
+                stage.count(stats)
+
+    held_out = []
+    with checks.stage("held-out digits", "dcp_optimized") as stage:
+        bar.set_description("reading the held-out digits")
+        for shard in shards[-HELD_OUT_SHARDS:]:
+            held_out.append(read_held_out(storage.client, shard, stage))
+            compare_batch(held_out[-1], storage, checks)
+            bar.update()
+
+    with checks.stage("photographs", "sequential") as stage:
+        for key in photographs:
+            bar.set_description(f"decoding {key}")
+            read_photograph(storage, key, checks, stage)
+            bar.update()
+
+    with checks.stage("checkpoint", "sequential") as stage:
+        bar.set_description("saving and loading the checkpoint")
+        put_checkpoint(storage, classifier.network)
+        load_checkpoint(storage, classifier.network, checks, stage)
+        bar.update()
+    return sum(map(classifier.accuracy, held_out)) / len(held_out)
+
+
+def compare_batch(batch: Batch, storage: Storage, checks: Checks) -> None:
+    for file, offset, tensor in batch.parts():
+        checks.compare(file.key, offset, tensor.numpy(), storage.source[file.key])
