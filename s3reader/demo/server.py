@@ -52,9 +52,11 @@ class EmbeddedS3:
 
 def main() -> None:
     import logging
+    import signal
 
     from moto.server import ThreadedMotoServer
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

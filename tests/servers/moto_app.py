@@ -18,6 +18,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterable
@@ -148,6 +149,7 @@ def require_authentication() -> AccessKey:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
     let_anonymous_requests_through()
     access_key = require_authentication()
     app = S3Rules(DomainDispatcherApplication(create_backend_app))
