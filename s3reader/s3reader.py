@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from io import SEEK_SET
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -43,6 +43,10 @@ class S3Reader(ABC, io.BufferedIOBase):
     @abstractmethod
     def tell(self) -> int:
         """The position: the object offset of the next byte."""
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of this reader, with the names of `S3Client.stats`; empty if it keeps none."""
+        return {}
 
     def seekable(self) -> bool:
         """True."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import IO, cast
 
 import torch
 from torch import nn
@@ -25,7 +26,7 @@ def load_checkpoint(storage: Storage, network: nn.Module, checks: Checks, stage:
     with storage.client.get_object(
         BUCKET, KEY, reader_constructor=S3ReaderConstructor.sequential()
     ) as reader:
-        loaded = torch.load(reader, weights_only=True)
+        loaded = torch.load(cast(IO[bytes], reader), weights_only=True)
         kept = network.state_dict()
         checks.expect(loaded.keys() == kept.keys(), f"{KEY}: names {sorted(loaded)}")
         for name in loaded.keys() & kept.keys():

@@ -163,7 +163,8 @@ class Batches(Dataset[Batch]):
 def fill(reader: S3Reader, tensor: torch.Tensor) -> None:
     """Read into the memory of `tensor` until it is full."""
     wanted = tensor.nbytes
-    read = reader.readinto(tensor.numpy())
+    memory: Any = tensor.numpy()  # numpy's types say that it is a buffer from Python 3.12 on
+    read = reader.readinto(memory)
     if read != wanted:
         raise EOFError(f"{reader.key}: {read} of {wanted} bytes")
 

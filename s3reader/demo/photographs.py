@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from importlib.resources import files
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image
@@ -30,7 +31,7 @@ def read_photograph(storage: Storage, key: str, checks: Checks, stage: Stage) ->
     with storage.client.get_object(
         BUCKET, key, reader_constructor=S3ReaderConstructor.sequential()
     ) as reader:
-        with Image.open(reader) as image:
+        with Image.open(cast(IO[bytes], reader)) as image:
             pixels = np.asarray(image)
         with Image.open(io.BytesIO(source)) as image:
             same = np.array_equal(pixels, np.asarray(image))

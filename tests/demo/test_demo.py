@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,8 +43,14 @@ sys.exit(main(["demo"]))
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in `folder`, with the package that this test has imported."""
     return subprocess.run(
-        [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(s3reader.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
     )
 
 
