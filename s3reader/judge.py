@@ -23,7 +23,7 @@ from .retry import Action, Outcome, Progress, RetryPolicy, Verdict
 
 if TYPE_CHECKING:
     from .error_body import ErrorBody
-    from .request import Request, Signer
+    from .request import MadeWith, Request, Signer
 
 _log = logging.getLogger("s3reader")
 
@@ -102,7 +102,7 @@ class Judge:
             ),
             random.random,
         )
-        if not self._correct(verdict, request, trail, outcome, headers, body):
+        if not self._correct(verdict, transfer, trail, outcome, headers, body):
             return self._error(transfer, outcome, headers, body, trail)
         _log.debug(
             "%s s3://%s/%s: %s, attempt %d, again in %.2f s",
@@ -150,6 +150,7 @@ class Judge:
         elif transfer.fault != faults["status"]:
             cause = _CAUSES[transfer.fault]
         retry_after = headers.get("retry-after", "")
+        region = headers.get("x-amz-bucket-region") or body.region
         code = body.code
         if code is None and transfer.status == 412:
             code = "PreconditionFailed"
@@ -158,13 +159,13 @@ class Judge:
             code=code,
             cause=cause,
             retry_after=float(retry_after) if retry_after.isdecimal() else None,
-            region=headers.get("x-amz-bucket-region") or body.region,
+            region=region if region != _made_with(transfer).region else None,
         )
 
     def _correct(
         self,
         verdict: Verdict,
-        request: Request,
+        transfer: Transfer,
         trail: Trail,
         outcome: Outcome,
         headers: dict[str, str],
@@ -173,7 +174,7 @@ class Judge:
         """Carry out what the verdict names; False where the transfer failed for good."""
         if verdict.action is Action.REFRESH_CREDENTIALS:
             trail.refreshed = True
-            self._signer.refuse_credentials(request)
+            self._signer.refuse_credentials(_made_with(transfer).credentials)
         elif verdict.action is Action.FIX_CLOCK:
             trail.clock_fixed = True
             now = body.server_time or parse_http_date(headers.get("date"))
@@ -184,7 +185,7 @@ class Judge:
             trail.region_changed = True
             if outcome.region is None:
                 return False
-            self._signer.set_region(request.bucket, outcome.region)
+            self._signer.set_region(transfer.request.bucket, outcome.region)
         return verdict.action is not Action.FAIL
 
     @staticmethod
@@ -231,6 +232,13 @@ class Judge:
             attempts=trail.total_attempts,
             elapsed=elapsed,
         )
+
+
+def _made_with(transfer: Transfer) -> MadeWith:
+    """What the reported attempt was signed with; others may have been signed anew since."""
+    assert transfer.signed is not None
+    made_with: MadeWith = transfer.signed.made_with
+    return made_with
 
 
 def _detail(transfer: Transfer) -> str:

@@ -12,7 +12,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from s3reader._ext.sigv4 import canonical_query, sign
 from s3reader._ext.transfer import SignedRequest
@@ -31,6 +31,13 @@ FOREVER = 1e18
 """Monotonic time that never comes: when an unsigned request must be signed again."""
 
 
+class MadeWith(NamedTuple):
+    """What a request was signed with."""
+
+    credentials: Credentials | None
+    region: str
+
+
 class Request:
     """What is asked of S3.
 
@@ -43,7 +50,6 @@ class Request:
 
     __slots__ = (
         "bucket",
-        "credentials",
         "epoch",
         "headers",
         "key",
@@ -66,7 +72,6 @@ class Request:
         self.query = canonical_query(list(query)) if query else ""
         self.headers = headers
         self.signed: SignedRequest | None = None
-        self.credentials: Credentials | None = None
         self.epoch = -1
 
     @property
@@ -148,8 +153,8 @@ class Signer:
                 time.time() + self._clock_offset,
             )
         url = f"{target.url}?{request.query}" if request.query else target.url
-        signed = SignedRequest(url.encode("ascii"), headers, sign_again)
-        request.credentials = credentials
+        made_with = MadeWith(credentials, target.region)
+        signed = SignedRequest(url.encode("ascii"), headers, sign_again, made_with)
         request.signed = signed
         request.epoch = epoch
         return signed
@@ -160,10 +165,10 @@ class Signer:
             return self.endpoints.bucket(request.bucket, region)
         return self.endpoints.object(request.bucket, request.key, region)
 
-    def refuse_credentials(self, request: Request) -> None:
-        """Take note that S3 did not accept the token that ``request`` was signed with."""
-        if request.credentials is not None:
-            self._credentials.invalidate(request.credentials)
+    def refuse_credentials(self, credentials: Credentials | None) -> None:
+        """Take note that S3 did not accept the token of these credentials."""
+        if credentials is not None:
+            self._credentials.invalidate(credentials)
         self._next_epoch()
 
     def set_clock(self, server_time: float) -> None:

@@ -11,11 +11,19 @@ faults: Final[dict[str, int]]
 
 @final
 class SignedRequest:
-    def __new__(cls, url: bytes, headers: Iterable[tuple[str, str]], sign_again: float) -> Self: ...
+    def __new__(
+        cls,
+        url: bytes,
+        headers: Iterable[tuple[str, str]],
+        sign_again: float,
+        made_with: Any = None,
+    ) -> Self: ...
     @property
     def url(self) -> bytes: ...
     @property
     def sign_again(self) -> float: ...
+    @property
+    def made_with(self) -> Any: ...
 
 @final
 class Lane:
@@ -49,6 +57,8 @@ class Transfer:
     def destination(self) -> Destination | None: ...
     @property
     def request(self) -> Any: ...
+    @property
+    def signed(self) -> SignedRequest | None: ...
     @property
     def start(self) -> int | None: ...
     @property

@@ -10,6 +10,7 @@ from s3reader._ext.libcurl cimport curl_slist
 cdef class SignedRequest:
     cdef readonly bytes url
     cdef curl_slist *lines          # owned
+    cdef readonly object made_with
     cdef readonly double sign_again
 
 
@@ -24,7 +25,7 @@ cdef class Transfer:
     cdef readonly Lane lane
     cdef readonly Destination destination
     cdef ChunkPool pool
-    cdef SignedRequest signed       # what the exchange's URL and headers point into
+    cdef readonly SignedRequest signed  # what the exchange's URL and headers point into
     cdef Chunk chunk
     cdef object fetcher             # the Fetcher it was last submitted to, or None
     cdef readonly object request    # what it is part of, for messages and for the policy

@@ -32,12 +32,15 @@ cdef class SignedRequest:
         Pairs of name and value.
     sign_again
         Monotonic time from which the signature must not be used.
+    made_with
+        What the signer used, for the policy: any object.
     """
 
-    def __cinit__(self, bytes url not None, headers, double sign_again):
+    def __cinit__(self, bytes url not None, headers, double sign_again, made_with=None):
         cdef curl_slist *longer
         self.url = url
         self.sign_again = sign_again
+        self.made_with = made_with
         for name, value in headers:
             line = f"{name}: {value}" if value else f"{name};"
             encoded = line.encode("utf-8")
