@@ -191,6 +191,8 @@ class MemorySource(ObjectSource):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.requests = []
+        self.opened = self.closed = 0
 
 
 Source = ForeignSource | MemorySource

@@ -19,34 +19,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from make_readers import checkpoint, ranged, sequential
 from sources import ForeignSource, MemorySource, Source
-
-from s3reader.dcp_optimized import DCPOptimizedS3Reader, ItemRange
-from s3reader.ranged import RangedS3Reader
-from s3reader.sequential import SequentialS3Reader
+from torch.distributed.checkpoint.utils import _create_file_view
 
 Open = Callable[[bytes], Any]
 ROWS = np.random.default_rng(1).integers(0, 255, (300, 64), np.uint8)
 
 
-def sequential(source: Source) -> Any:
-    return SequentialS3Reader("bucket", "key", source.info, source)
-
-
 def window(source: Source) -> Any:
-    return SequentialS3Reader("bucket", "key", source.info, source, window=20_000)
-
-
-def ranged(source: Source) -> Any:
-    return RangedS3Reader("bucket", "key", source.info, source)
+    return sequential(source, window=20_000)
 
 
 def small_buffer(source: Source) -> Any:
-    return RangedS3Reader("bucket", "key", source.info, source, buffer_size=500)
+    return ranged(source, buffer_size=500)
 
 
 def unbuffered(source: Source) -> Any:
-    return RangedS3Reader("bucket", "key", source.info, source, buffer_size=0)
+    return ranged(source, buffer_size=0)
 
 
 def foreign(data: bytes) -> Source:
@@ -185,16 +175,14 @@ def test_checkpoint_items(over: Callable[[bytes], Source]) -> None:
     ]
     pieces += [pickle.dumps({"rows": ROWS.tobytes()}), written(lambda file: np.save(file, ROWS))]
     bounds = np.cumsum([0, *map(len, pieces)]).tolist()
-    items = [ItemRange(*pair) for pair in itertools.pairwise(bounds)]
+    items = list(itertools.pairwise(bounds))
     source = over(b"".join(pieces))
-    reader = DCPOptimizedS3Reader("bucket", "key", items, source.info, source)
-    from torch.distributed.checkpoint.utils import _create_file_view
-
-    for number, item in enumerate(items[:4], 1):
-        view = _create_file_view(reader, item.start, item.end - item.start)
+    reader = checkpoint(source, *items)
+    for number, (start, end) in enumerate(items[:4], 1):
+        view = _create_file_view(reader, start, end - start)
         assert torch.equal(torch.load(view, weights_only=True), torch.arange(number * 1000.0))
-    reader.seek(items[4].start)
+    reader.seek(bounds[4])
     assert pickle.load(reader) == {"rows": ROWS.tobytes()}
-    reader.seek(items[5].start)
+    reader.seek(bounds[5])
     assert (np.load(reader) == ROWS).all()
     assert source.requests == [(0, bounds[-1])]

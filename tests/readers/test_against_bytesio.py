@@ -15,10 +15,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from make_readers import ranged, sequential
 from sources import ForeignSource, Interrupted, MemorySource, Source
-
-from s3reader.ranged import RangedS3Reader
-from s3reader.sequential import SequentialS3Reader
 
 SIZES = st.one_of(st.integers(0, 40), st.integers(0, 5000))
 
@@ -224,14 +222,6 @@ class Reading(RuleBasedStateMachine):
 
 
 KINDS = (bytes, bytearray, memoryview, "reused", "empty", lambda piece: np.frombuffer(piece, "u1"))
-
-
-def sequential(source: Source, window: int | None) -> SequentialS3Reader:
-    return SequentialS3Reader("bucket", "key", source.info, source, window=window)
-
-
-def ranged(source: Source, size: int | None) -> RangedS3Reader:
-    return RangedS3Reader("bucket", "key", source.info, source, buffer_size=size)
 
 
 def machine(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from make_readers import checkpoint
 from sources import ForeignSource, Interrupted, MemorySource, Source
 
 from s3reader.dcp_optimized import (
@@ -22,13 +23,6 @@ from s3reader.dcp_optimized import (
 from s3reader.errors import IncompleteDataError
 
 DATA = np.random.default_rng(5).bytes(9000)
-
-
-def reader_of(
-    source: Source, *bounds: tuple[int, int], gap: float = 32 << 20
-) -> DCPOptimizedS3Reader:
-    items = [ItemRange(start, end) for start, end in bounds]
-    return DCPOptimizedS3Reader("bucket", "key", items, source.info, source, max_gap_size=gap)
 
 
 class Loading(RuleBasedStateMachine):
@@ -52,7 +46,7 @@ class Loading(RuleBasedStateMachine):
             if own
             else ForeignSource(DATA, chunk_size, (bytes, bytearray, memoryview, "reused", "empty"))
         )
-        self.reader = reader_of(self.source, *self.items, gap=100)
+        self.reader = checkpoint(self.source, *self.items, gap=100)
         self.position = 0
         self.index = 0
         self.entered = False
@@ -226,7 +220,7 @@ def test_constructor_checks_in_the_order_of_the_contract() -> None:
 )
 def test_impossible_ranges_are_named(bounds: list[tuple[int, int]], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
-        reader_of(ForeignSource(DATA), *bounds)
+        checkpoint(ForeignSource(DATA), *bounds)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +237,7 @@ def test_near_items_share_a_stream(
     source: Source, gap: float, expected: list[tuple[int, int]]
 ) -> None:
     items = [(0, 10), (10, 20), (21, 30), (60, 70)]
-    reader = reader_of(source, *items, gap=gap)
+    reader = checkpoint(source, *items, gap=gap)
     assert source.requests == []
     for start, end in items:
         reader.seek(start)
@@ -254,7 +248,7 @@ def test_near_items_share_a_stream(
 
 def test_next_groups_are_fetched_ahead() -> None:
     source = MemorySource(DATA)
-    reader = reader_of(source, *((start, start + 10) for start in range(0, 4000, 100)), gap=0)
+    reader = checkpoint(source, *((start, start + 10) for start in range(0, 4000, 100)), gap=0)
     reader.read(1)
     assert source.requests == [(start, start + 10) for start in range(0, 1700, 100)]
     reader.close()
@@ -264,7 +258,7 @@ def test_next_groups_are_fetched_ahead() -> None:
 def test_group_ahead_waits_while_enough_is_coming(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("s3reader.dcp_optimized._AHEAD_SIZE", 100)
     source = MemorySource(DATA, 50)
-    reader = reader_of(source, (0, 1000), (1100, 1200), (1300, 1400), gap=0)
+    reader = checkpoint(source, (0, 1000), (1100, 1200), (1300, 1400), gap=0)
     reader.seek(0)
     reader._open(0)
     assert source.requests == [(0, 1000)]
@@ -273,7 +267,7 @@ def test_group_ahead_waits_while_enough_is_coming(monkeypatch: pytest.MonkeyPatc
 
 
 def test_first_item_comes_first(source: Source) -> None:
-    reader = reader_of(source, (0, 10), (10, 20))
+    reader = checkpoint(source, (0, 10), (10, 20))
     reader.seek(10)
     with pytest.raises(ValueError, match="not contained in current item 0-10"):
         reader.read(1)
@@ -282,7 +276,7 @@ def test_first_item_comes_first(source: Source) -> None:
 
 
 def test_refused_read_consumes_nothing(source: Source) -> None:
-    reader = reader_of(source, (0, 10), (10, 20), (20, 30))
+    reader = checkpoint(source, (0, 10), (10, 20), (20, 30))
     assert reader.read(3) == DATA[:3]
     reader.seek(20)
     for _ in range(3):
@@ -298,11 +292,11 @@ def test_refused_read_consumes_nothing(source: Source) -> None:
 @pytest.mark.parametrize("size", [None, -1, -7])
 def test_full_read_is_not_supported(source: Source, size: int | None) -> None:
     with pytest.raises(ValueError, match="full read not supported"):
-        reader_of(source, (0, 10)).read(size)
+        checkpoint(source, (0, 10)).read(size)
 
 
 def test_nothing_is_read_anywhere(source: Source) -> None:
-    reader = reader_of(source, (50, 60))
+    reader = checkpoint(source, (50, 60))
     reader.seek(10**12)
     assert reader.read(0) == b""
     assert reader.readinto(bytearray()) == 0
@@ -311,7 +305,7 @@ def test_nothing_is_read_anywhere(source: Source) -> None:
 
 @pytest.mark.parametrize("whence", [2, 3, -1, "0", None, 1.0, [], object()])
 def test_seek_takes_two_origins_only(source: Source, whence: Any) -> None:
-    reader = reader_of(source, (0, 10))
+    reader = checkpoint(source, (0, 10))
     reader.seek(4)
     with pytest.raises(ValueError, match=r"^whence must be SEEK_CUR or SEEK_SET integers$"):
         reader.seek(1, whence)
@@ -323,7 +317,7 @@ def test_seek_takes_two_origins_only(source: Source, whence: Any) -> None:
 @pytest.mark.parametrize("own", [False, True])
 def test_stream_that_ends_early_is_an_error(own: bool) -> None:
     source: Source = MemorySource(DATA[:150], 100) if own else ForeignSource(DATA[:150], 100)
-    reader = reader_of(source, (0, 100), (120, 200))
+    reader = checkpoint(source, (0, 100), (120, 200))
     assert reader.read(100) == DATA[:100]
     reader.seek(120)
     with pytest.raises(ValueError, match="S3 stream exhausted at position 150 "):
@@ -335,7 +329,7 @@ def test_stream_that_ends_early_is_an_error(own: bool) -> None:
 
 def test_stream_that_gives_too_much_is_an_error() -> None:
     source = ForeignSource(DATA, 100, surplus=b"!")
-    reader = reader_of(source, (0, 100))
+    reader = checkpoint(source, (0, 100))
     with pytest.raises(IncompleteDataError, match="expected 100 bytes, received 101"):
         reader.read(100)
     source.surplus = b""
@@ -343,7 +337,7 @@ def test_stream_that_gives_too_much_is_an_error() -> None:
 
 
 def test_item_is_let_go_when_the_next_one_starts() -> None:
-    reader = reader_of(MemorySource(DATA, 1000), (0, 4500), (4500, 9000))
+    reader = checkpoint(MemorySource(DATA, 1000), (0, 4500), (4500, 9000))
     reader.read(4500)
     assert reader._chunks.nbytes == 5000
     reader.read(4500)

@@ -1,69 +1,25 @@
-"""What each reader asks of its two callables, and when; nothing more than its contract says."""
+"""What each reader asks of its two callables, and when; no more than its contract says."""
 
 from __future__ import annotations
 
 import io
-import pickle
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from sources import ForeignSource, Interrupted, MemorySource, Source
+from make_readers import ranged, sequential
+from sources import ForeignSource, MemorySource
 
-from s3reader.dcp_optimized import DCPOptimizedS3Reader, ItemRange
-from s3reader.errors import IncompleteDataError
 from s3reader.object_reader import FOOTER_SIZE
-from s3reader.ranged import DEFAULT_BUFFER_SIZE, RangedS3Reader
-from s3reader.s3reader import S3Reader
-from s3reader.sequential import SequentialS3Reader
+from s3reader.ranged import DEFAULT_BUFFER_SIZE
 
 MIB = 1024 * 1024
 DATA = np.random.default_rng(3).bytes(3 * MIB)
 
 
-def sequential(source: Source, **settings: Any) -> SequentialS3Reader:
-    return SequentialS3Reader("bucket", "key", source.info, source, **settings)
-
-
-def ranged(source: Source, **settings: Any) -> RangedS3Reader:
-    return RangedS3Reader("bucket", "key", source.info, source, **settings)
-
-
-def checkpoint(source: Source) -> DCPOptimizedS3Reader:
-    items = [ItemRange(0, len(source.data))]
-    return DCPOptimizedS3Reader("bucket", "key", items, source.info, source)
-
-
-READERS = [sequential, ranged, checkpoint]
-CLAMPING = [sequential, ranged]
-every_reader = pytest.mark.parametrize("make", READERS)
-clamping_reader = pytest.mark.parametrize("make", CLAMPING)
 every_source = pytest.mark.parametrize("kind", [ForeignSource, MemorySource])
-
-
-@every_reader
-@every_source
-def test_construction_asks_nothing(make: Callable[..., S3Reader], kind: type[Any]) -> None:
-    source = kind(DATA)
-    reader = make(source)
-    assert isinstance(reader, S3Reader)
-    assert (reader.bucket, reader.key) == ("bucket", "key")
-    assert (reader.seekable(), reader.readable(), reader.writable()) == (True, True, False)
-    assert reader.tell() == 0
-    reader.close()
-    assert source.requests == []
-    assert source.infos == 0
-    for name in ("bucket", "key"):
-        with pytest.raises(AttributeError):
-            setattr(reader, name, "other")
-
-
-@pytest.mark.parametrize("cls", [SequentialS3Reader, RangedS3Reader])
-def test_bucket_is_asked_for(cls: type[Any]) -> None:
-    with pytest.raises(ValueError, match=r"^Bucket should be specified$"):
-        cls("", "key", None, None)
 
 
 # The sequential reader.
@@ -144,7 +100,7 @@ def test_sequential_footer_is_fetched_whole_when_the_size_is_known() -> None:
 
 
 def test_own_seek_asks_nothing_and_is_put_back_to_the_end() -> None:
-    for make in CLAMPING:
+    for make in (sequential, ranged):
         source = MemorySource(DATA)
         reader = make(source)
         assert reader.seek(10**12) == 10**12
@@ -320,289 +276,3 @@ def test_ranged_own_footer_costs_one_request() -> None:
     reader.seek(-22, io.SEEK_END)
     assert reader.read() == DATA[-22:]
     assert source.requests == [(len(DATA) - FOOTER_SIZE, None)]
-
-
-# Sources that do not keep to what was asked.
-
-
-@pytest.mark.parametrize("buffer_size", [0, 1000, None])
-def test_ranged_short_source_is_an_error(buffer_size: int | None) -> None:
-    source = ForeignSource(DATA[:5000], missing=3)
-    reader = ranged(source, buffer_size=buffer_size)
-    reader.seek(100)
-    target = bytearray(b"\xff" * 900)
-    for read in (lambda: reader.read(900), lambda: reader.readinto(target), reader.read):
-        with pytest.raises(IncompleteDataError, match=r"expected .* bytes, received"):
-            read()
-        assert reader.tell() == 100
-    source.missing = 0
-    assert reader.read() == DATA[100:5000]
-
-
-@pytest.mark.parametrize("buffer_size", [0, 1000, None])
-def test_ranged_long_source_is_an_error(buffer_size: int | None) -> None:
-    source = ForeignSource(DATA[:5000], surplus=b"more")
-    reader = ranged(source, buffer_size=buffer_size)
-    with pytest.raises(IncompleteDataError, match="gave more than was asked for"):
-        reader.read(900)
-    assert reader.tell() == 0
-    source.surplus = b""
-    assert reader.read() == DATA[:5000]
-
-
-def test_error_names_range_and_lengths() -> None:
-    reader = ranged(ForeignSource(DATA[:5000], missing=3), buffer_size=0)
-    reader.seek(1000)
-    with pytest.raises(IncompleteDataError) as caught:
-        reader.read(500)
-    assert caught.value.range == (1000, 1500)
-    assert (caught.value.bucket, caught.value.key) == ("bucket", "key")
-    for words in ("s3://bucket/key", "[1000, 1500)", "expected 500 bytes", "received 497"):
-        assert words in str(caught.value)
-
-
-@pytest.mark.parametrize("changed", [{"missing": 3}, {"surplus": b"more"}])
-def test_sequential_source_of_another_length_is_an_error(changed: dict[str, Any]) -> None:
-    source = ForeignSource(DATA[:5000], 100, **changed)
-    reader = sequential(source)
-    reader.seek(-10, io.SEEK_END)
-    with pytest.raises(IncompleteDataError, match="expected 5000 bytes, received"):
-        reader.read()
-    assert reader.tell() == 4990
-    source.missing, source.surplus = 0, b""
-    assert reader.read() == DATA[4990:5000]
-    assert source.requests == [(None, None), (None, None)]
-
-
-def test_sequential_size_smaller_than_what_came_is_an_error() -> None:
-    source = ForeignSource(DATA[:5000], 100)
-    reader = sequential(source)
-    reader.read(4000)
-    source.data = DATA[:3000]
-    with pytest.raises(IncompleteDataError, match="expected 3000 bytes"):
-        reader.seek(0, io.SEEK_END)
-    assert reader.tell() == 4000
-
-
-class Boom(Exception):
-    pass
-
-
-@clamping_reader
-def test_what_a_callable_raises_reaches_the_caller(make: Callable[..., Any]) -> None:
-    failure = Boom("mine")
-
-    def broken(*_: object) -> Any:
-        raise failure
-
-    reader = make(ForeignSource(DATA))
-    for attribute in ("_get_stream", "_get_object_info"):
-        setattr(reader, attribute, broken)
-    for use in (
-        lambda: reader.read(1),
-        lambda: reader.readinto(bytearray(1)),
-        lambda: reader.seek(-1, io.SEEK_END),
-        lambda: reader.seek(5),
-    ):
-        with pytest.raises(Boom) as caught:
-            use()
-        assert caught.value is failure
-        assert reader.tell() == 0
-
-
-@every_reader
-def test_chunk_that_is_not_bytes_is_refused(make: Callable[..., Any]) -> None:
-    source = ForeignSource(DATA, 100, (lambda piece: "text",))
-    reader = make(source)
-    with pytest.raises(TypeError, match="get_stream must give bytes-like chunks, not str"):
-        reader.read(10)
-    assert reader.tell() == 0
-
-
-@every_reader
-def test_any_iterable_is_a_stream(make: Callable[..., Any]) -> None:
-    source = ForeignSource(DATA)
-    reader = make(source)
-    reader._get_stream = lambda *bounds: list(source(*bounds))
-    assert reader.read(len(DATA)) == DATA
-
-
-# Closing, pickling, and everything else that files do.
-
-
-@every_reader
-@every_source
-def test_closing_cancels_and_refuses(make: Callable[..., Any], kind: type[Any]) -> None:
-    source = kind(DATA, 100)
-    reader = make(source)
-    reader.read(10)
-    reader.close()
-    reader.close()
-    assert reader.closed
-    assert source.closed == 1
-    for use in (
-        lambda: reader.read(1),
-        lambda: reader.read(0),
-        lambda: reader.read1(1),
-        lambda: reader.readinto(bytearray(1)),
-        lambda: reader.readinto(bytearray(0)),
-        lambda: reader.readinto1(bytearray(1)),
-        reader.peek,
-        reader.readline,
-        reader.readlines,
-        lambda: next(reader),
-        lambda: iter(reader),
-        lambda: reader.seek(0),
-        lambda: reader.seek(0, 1),
-        reader.tell,
-        reader.seekable,
-        reader.readable,
-        reader.writable,
-        reader.flush,
-        reader.isatty,
-        reader.__enter__,
-        lambda: pickle.dumps(reader),
-    ):
-        with pytest.raises(ValueError, match="I/O operation on closed file"):
-            use()
-    if make is sequential:
-        with pytest.raises(ValueError, match="I/O operation on closed file"):
-            reader.prefetch()
-
-
-@every_reader
-def test_with_closes(make: Callable[..., Any]) -> None:
-    with make(ForeignSource(DATA)) as reader:
-        assert reader.read(3) == DATA[:3]
-    assert reader.closed
-
-
-@every_reader
-def test_what_a_read_only_file_does_not_do(make: Callable[..., Any]) -> None:
-    reader = make(ForeignSource(DATA))
-    for use in (
-        reader.detach,
-        reader.fileno,
-        reader.truncate,
-        lambda: reader.write(b"x"),
-        lambda: reader.writelines([b"x"]),
-    ):
-        with pytest.raises(io.UnsupportedOperation):
-            use()
-    assert not reader.isatty()
-
-
-@every_reader
-@pytest.mark.parametrize("size", [1.0, "1", b"1", [], np.float32(2)])
-def test_size_is_an_integer(make: Callable[..., Any], size: Any) -> None:
-    reader = make(ForeignSource(DATA))
-    reader.read(2)
-    with pytest.raises(TypeError, match="argument should be integer or None, not <class"):
-        reader.read(size)
-    assert reader.tell() == 2
-
-
-@clamping_reader
-@every_source
-def test_seek_arguments_are_checked(make: Callable[..., Any], kind: type[Any]) -> None:
-    source = kind(DATA)
-    reader = make(source)
-    reader.read(2)
-    asked = len(source.requests), source.infos
-    for offset, whence in ((1.0, 0), ("1", 0), (None, 0), (1, "0"), (1, 0.0), (1, None)):
-        with pytest.raises(TypeError, match="integer argument expected, got <class"):
-            reader.seek(offset, whence)
-    for whence in (3, -1, 10**30):
-        with pytest.raises(ValueError, match="Seek must be passed SEEK_CUR, SEEK_SET, or SEEK_END"):
-            reader.seek(0, whence)
-    for offset, whence in ((-1, 0), (-3, 1), (-(10**30), 1)):
-        with pytest.raises(ValueError, match="negative seek value -"):
-            reader.seek(offset, whence)
-    assert reader.tell() == 2
-    assert (len(source.requests), source.infos) == asked
-
-
-@clamping_reader
-@every_source
-def test_integers_of_any_kind_and_size(make: Callable[..., Any], kind: type[Any]) -> None:
-    reader = make(kind(DATA))
-    assert reader.read(np.int8(3)) == DATA[:3]
-    assert reader.read(True) == DATA[3:4]
-    assert reader.seek(np.uint64(7), np.int32(0)) == 7
-    assert reader.read(10**30) == DATA[7:]
-    assert reader.seek(10**30) == len(DATA)
-    assert reader.read(-(10**30)) == b""
-    assert reader.seek(True) == 1
-
-
-@every_reader
-@every_source
-def test_refused_buffer_asks_nothing(make: Callable[..., Any], kind: type[Any]) -> None:
-    source = kind(DATA)
-    reader = make(source)
-    for wrong in (b"x", "x", 5, None, memoryview(b"xx"), np.zeros(9)[::2], np.zeros((2, 3)).T):
-        for use in (reader.readinto, reader.readinto1):
-            with pytest.raises(TypeError, match=f"not (non-contiguous )?{type(wrong).__name__}"):
-                use(wrong)
-    assert source.requests == []
-    assert source.infos == 0
-    assert reader.tell() == 0
-
-
-@every_reader
-@every_source
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_pickling_keeps_place_and_drops_buffers(
-    make: Callable[..., Any], kind: type[Any], protocol: int
-) -> None:
-    reader = make(kind(DATA, 5000))
-    untouched = pickle.dumps(reader, protocol)
-    reader.read(1000)
-    pickled = pickle.dumps(reader, protocol)
-    assert len(pickled) < len(untouched) + 1000
-    again = pickle.loads(pickled)
-    assert type(again) is type(reader)
-    assert (again.bucket, again.key, again.tell()) == ("bucket", "key", 1000)
-    assert again.read(500) == DATA[1000:1500]
-    assert reader.read(500) == DATA[1000:1500]
-
-
-@clamping_reader
-@every_source
-def test_empty_object(make: Callable[..., Any], kind: type[Any]) -> None:
-    for use in (
-        lambda reader: reader.read() == b"",
-        lambda reader: reader.read(5) == b"",
-        lambda reader: reader.readinto(bytearray(5)) == 0,
-        lambda reader: reader.readline() == b"",
-        lambda reader: reader.readlines() == [],
-        lambda reader: reader.peek() == b"",
-        lambda reader: reader.seek(0, 2) == 0,
-        lambda reader: reader.seek(5) in (0, 5) and reader.read(1) == b"" and reader.tell() == 0,
-    ):
-        reader = make(kind(b""))
-        assert use(reader)
-        assert reader.read() == b""
-        assert reader.tell() == 0
-        with pytest.raises(ValueError, match="negative seek value -1"):
-            reader.seek(-1, io.SEEK_END)
-
-
-def test_failed_generator_is_not_taken_for_an_end() -> None:
-    source = ForeignSource(DATA, 1000)
-    source.fail_at = 50_000
-    reader = sequential(source)
-    with pytest.raises(Interrupted):
-        reader.read()
-    assert reader.read() == DATA
-
-
-def test_reader_that_was_not_initialised_says_so() -> None:
-    class Careless(SequentialS3Reader):
-        def __init__(self) -> None:
-            pass
-
-    reader = Careless()
-    assert reader.closed
-    with pytest.raises(ValueError, match="Careless was not initialised"):
-        reader.read()
