@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from s3reader import S3Exception
@@ -36,7 +37,10 @@ def run() -> int:
     began = time.perf_counter()
     checks = Checks()
     try:
-        with Storage() as storage, tqdm(total=1, leave=False, dynamic_ncols=True) as bar:
+        with (
+            tqdm(desc="starting an S3", leave=False, dynamic_ncols=True) as bar,
+            Storage() as storage,
+        ):
             accuracy = read_everything(storage, checks, bar)
     except (S3Exception, EOFError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
@@ -68,6 +72,7 @@ def read_everything(storage: Storage, checks: Checks, bar: Any) -> float:
     bar.set_description("putting digits and photographs into S3")
     keys = put_digits(storage)
     photographs = put_photographs(storage)
+    torch.set_num_threads(1)  # so small a network waits for threads longer than it computes
     classifier = Classifier()
 
     with checks.stage("digit headers", "ranged") as stage:
