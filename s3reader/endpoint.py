@@ -121,6 +121,11 @@ class EndpointResolver:
         """The target of a bucket, for listing it."""
         return self._target(bucket, "", region)
 
+    def takes_region(self, region: str) -> bool:
+        """Whether `region` can be a region's name, which becomes part of hosts and signatures."""
+        pattern = _ANY_REGION if self.custom else _AWS_REGION
+        return pattern.fullmatch(region) is not None
+
     def _target(self, bucket: str, tail: str, region: str | None) -> Target:
         check_bucket(bucket)
         region = self.region if region is None else self._checked_region(region)
@@ -160,8 +165,7 @@ class EndpointResolver:
         expected = "region takes a name such as 'eu-central-1'"
         if not isinstance(region, str):
             raise TypeError(f"{expected}, not {type(region).__name__}")
-        pattern = _ANY_REGION if self.custom else _AWS_REGION
-        if not pattern.fullmatch(region):
+        if not self.takes_region(region):
             raise ValueError(f"{expected}, got {region!r}")
         # AWS's name for "no region in particular", which signs for us-east-1.
         return DEFAULT_REGION if region == "aws-global" else region

@@ -142,8 +142,7 @@ class Judge:
             return None
         return Empty(total)
 
-    @staticmethod
-    def _outcome(transfer: Transfer, headers: dict[str, str], body: ErrorBody) -> Outcome:
+    def _outcome(self, transfer: Transfer, headers: dict[str, str], body: ErrorBody) -> Outcome:
         cause: str | None = None
         if transfer.fault == faults["transport"]:
             cause = transport_cause(transfer.result)
@@ -154,12 +153,14 @@ class Judge:
         code = body.code
         if code is None and transfer.status == 412:
             code = "PreconditionFailed"
+        if region == _made_with(transfer).region or not self._signer.takes_region(region):
+            region = None
         return Outcome(
             status=transfer.status,
             code=code,
             cause=cause,
             retry_after=float(retry_after) if retry_after.isdecimal() else None,
-            region=region if region != _made_with(transfer).region else None,
+            region=region,
         )
 
     def _correct(
@@ -220,7 +221,7 @@ class Judge:
             )
         return error_from_transport(
             outcome.cause or "bad_response",
-            _detail(transfer),
+            _detail(transfer, outcome.cause),
             status=outcome.status,
             code=outcome.code,
             bucket=request.bucket,
@@ -241,7 +242,7 @@ def _made_with(transfer: Transfer) -> MadeWith:
     return made_with
 
 
-def _detail(transfer: Transfer) -> str:
+def _detail(transfer: Transfer, cause: str | None) -> str:
     """Expected and received values, or libcurl's words."""
     start, stop = transfer.start, transfer.stop
     fault = transfer.fault
@@ -249,10 +250,8 @@ def _detail(transfer: Transfer) -> str:
         if transfer.etag and transfer.etag != transfer.head_etag:
             return f"expected ETag {transfer.etag}, received {transfer.head_etag or 'none'}"
         return f"expected {transfer.total} bytes, received an object of {transfer.head_total}"
-    if fault in (faults["short_body"], faults["long_body"]) and None not in (start, stop):
-        assert start is not None
-        assert stop is not None
-        got = "more" if fault == faults["long_body"] else str(transfer.received)
+    if cause in ("short_body", "long_body") and start is not None and stop is not None:
+        got = "more" if cause == "long_body" else str(transfer.received)
         return f"expected {stop - start} bytes, received {got}"
     if fault == faults["bad_range"]:
         content_range = parse_headers(transfer.head).get("content-range", "none")

@@ -19,6 +19,7 @@ from s3reader._ext.transfer import SignedRequest
 
 from .credentials import Credentials, resolve_credentials
 from .endpoint import EndpointResolver, Target
+from .errors import NoCredentialsError
 
 if TYPE_CHECKING:
     from .config import S3ClientConfig
@@ -132,7 +133,7 @@ class Signer:
             return signed
         epoch = self._epoch
         target = self._target(request)
-        credentials = self._credentials.get()
+        credentials = self._credentials_for(request)
         if credentials is None:
             headers = list(request.headers)
             sign_again = FOREVER
@@ -159,6 +160,14 @@ class Signer:
         request.epoch = epoch
         return signed
 
+    def _credentials_for(self, request: Request) -> Credentials | None:
+        try:
+            return self._credentials.get()
+        except NoCredentialsError as error:
+            error.bucket, error.key = request.bucket, request.key
+            error.operation = request.operation
+            raise
+
     def _target(self, request: Request) -> Target:
         region = self._regions.get(request.bucket)
         if request.key is None:
@@ -175,6 +184,10 @@ class Signer:
         """Sign by the server's clock, in seconds since the epoch, from now on."""
         self._clock_offset = server_time - time.time()
         self._next_epoch()
+
+    def takes_region(self, region: str | None) -> bool:
+        """Whether requests can go to a region: a server named it, which may not even be S3."""
+        return region is not None and self.endpoints.takes_region(region)
 
     def set_region(self, bucket: str, region: str) -> None:
         """Take note of where a bucket is."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from s3reader._ext.counters import Counters
 
+from .errors import error_from_transport
 from .request import Request
 from .results import HeadObjectResult, ObjectInfo, parse_headers
 from .stream import GetObjectStream
@@ -125,4 +126,17 @@ def head_object(
     if session.config.checksum_mode:
         headers = (*headers, ("x-amz-checksum-mode", "ENABLED"))
     transfer = session.execute(Request("HeadObject", bucket, key, query, headers), etag=etag)
-    return HeadObjectResult.from_headers(parse_headers(transfer.head))
+    told = parse_headers(transfer.head)
+    try:
+        return HeadObjectResult.from_headers(told)
+    except ValueError as error:
+        raise error_from_transport(
+            "bad_response",
+            str(error),
+            status=transfer.status,
+            bucket=bucket,
+            key=key,
+            operation="HeadObject",
+            request_id=told.get("x-amz-request-id"),
+            host_id=told.get("x-amz-id-2"),
+        ) from None
