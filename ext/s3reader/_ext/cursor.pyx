@@ -252,6 +252,17 @@ class CursorReader(io.BufferedIOBase):
             raise StopIteration
         return line
 
+    def readlines(self, hint=-1, /):
+        """The lines from here on, until they have ``hint`` bytes together, or to the end."""
+        cdef int64_t limit = as_size(hint), total = 0
+        lines = []
+        for line in self:
+            lines.append(line)
+            total += len(line)
+            if 0 < limit <= total:
+                break
+        return lines
+
     def seek(self, offset, whence=0, /):
         """Move to ``offset`` bytes from the start (0), the position (1) or the end (2).
 
