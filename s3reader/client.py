@@ -41,7 +41,7 @@ class S3Client:
         s3client_config: settings; see `S3ClientConfig`.
 
     Raises:
-        ValueError: region or endpoint are none.
+        ValueError, TypeError: region, endpoint or user_agent are none.
 
     Example::
 
@@ -59,6 +59,7 @@ class S3Client:
         s3client_config: S3ClientConfig | None = None,
     ) -> None:
         self._arguments = (region, endpoint, user_agent)
+        self._sender = _sender(user_agent)
         self._config = s3client_config or S3ClientConfig()
         self._session = Session(region, endpoint, self.user_agent_prefix, self._config)
 
@@ -75,11 +76,9 @@ class S3Client:
     @property
     def user_agent_prefix(self) -> str:
         """What requests say about who sends them."""
-        given = self._arguments[2]
-        given = getattr(given, "prefix", given)
         python = ".".join(map(str, sys.version_info[:3]))
         own = f"s3reader/{__version__} python/{python} {LIBCURL}"
-        return f"{given} {own}" if given else own
+        return f"{self._sender} {own}" if self._sender else own
 
     def get_object(
         self,
@@ -184,12 +183,29 @@ class S3Client:
     def _extras(self, version_id: str | None, customer_key: bytes | None) -> tuple[Pairs, Pairs]:
         query: Pairs = () if version_id is None else (("versionId", version_id),)
         headers = encryption_headers(customer_key)
+        if headers and self._session.signer.endpoints.exposed:
+            raise ValueError(
+                "sse_customer_key takes an https endpoint: over http others could read the key, "
+                "and S3 refuses it"
+            )
         if self._config.requester_pays:
             headers = (*headers, ("x-amz-request-payer", "requester"))
         return query, headers
 
     def _list_page(self, request: Any) -> bytes:
         return self._session.execute(request).text
+
+
+def _sender(user_agent: Any) -> str:
+    """What a user agent, as text or as an object with a ``prefix``, says."""
+    text = getattr(user_agent, "prefix", user_agent)
+    if text is None:
+        return ""
+    if not isinstance(text, str):
+        raise TypeError(f"user_agent takes text or an object with a prefix, not {user_agent!r}")
+    if not text.isprintable():
+        raise ValueError(f"user_agent takes printable text of one line, got {text!r}")
+    return text
 
 
 def _remake(

@@ -113,6 +113,12 @@ class EndpointResolver:
             "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint", environ, s3_settings, profile
         )
 
+    @property
+    def exposed(self) -> bool:
+        """Whether requests go to AWS, but over plain http."""
+        name = self._host.partition(":")[0]
+        return self._scheme == "http" and name.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+
     def object(self, bucket: str, key: str, region: str | None = None) -> Target:
         """The target of an object, in `region` if S3 said that the bucket is there."""
         return self._target(bucket, f"/{quote_key(key)}", region)

@@ -142,7 +142,7 @@ class _Row(NamedTuple):
 _CREDENTIALS = "Check which credentials are in use and that they are valid for this endpoint."
 _RENEW = "Renew the credentials, or give a callable as `credentials` that returns fresh ones."
 _THROTTLED = "Lower the request rate: fewer workers, larger parts, lower throughput_target_gbps."
-_REGION = "Pass the bucket's own region to S3Client (or set AWS_REGION)."
+_REGION = "Pass S3Client the bucket's own region (or set AWS_REGION), and no other one's endpoint."
 _LATER = "The service failed on its side: try again later, or raise max_attempts."
 _CHANGED = "Read it again from the start, or name a version that does not change."
 _PERMISSION = "Check s3:GetObject and s3:ListBucket in the policies of user, bucket and KMS key."

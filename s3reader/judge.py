@@ -149,19 +149,22 @@ class Judge:
         elif transfer.fault != faults["status"]:
             cause = _CAUSES[transfer.fault]
         retry_after = headers.get("retry-after", "")
-        region = headers.get("x-amz-bucket-region") or body.region
+        region = self._region(headers, body)
         code = body.code
         if code is None and transfer.status == 412:
             code = "PreconditionFailed"
-        if region == _made_with(transfer).region or not self._signer.takes_region(region):
-            region = None
         return Outcome(
             status=transfer.status,
             code=code,
             cause=cause,
             retry_after=float(retry_after) if retry_after.isdecimal() else None,
-            region=region,
+            region=region if region != _made_with(transfer).region else None,
         )
+
+    def _region(self, headers: dict[str, str], body: ErrorBody) -> str | None:
+        """Where the bucket is, if the answer says so in a way that can be true."""
+        region = headers.get("x-amz-bucket-region") or body.region
+        return region if self._signer.takes_region(region) else None
 
     def _correct(
         self,
@@ -189,8 +192,8 @@ class Judge:
             self._signer.set_region(transfer.request.bucket, outcome.region)
         return verdict.action is not Action.FAIL
 
-    @staticmethod
     def _error(
+        self,
         transfer: Transfer,
         outcome: Outcome,
         headers: dict[str, str],
@@ -217,7 +220,7 @@ class Judge:
                 host_id=host_id,
                 attempts=trail.total_attempts,
                 elapsed=elapsed,
-                region=outcome.region,
+                region=self._region(headers, body),
             )
         return error_from_transport(
             outcome.cause or "bad_response",

@@ -85,10 +85,12 @@ def encryption_headers(customer_key: bytes | None) -> tuple[tuple[str, str], ...
     """The headers that let S3 decrypt an object encrypted with a key of the customer's (SSE-C).
 
     Raises:
-        ValueError: the key is not 32 bytes, as AES-256 wants.
+        ValueError, TypeError: the key is not 32 bytes, as AES-256 wants.
     """
     if customer_key is None:
         return ()
+    if not isinstance(customer_key, (bytes, bytearray, memoryview)):
+        raise TypeError(f"sse_customer_key takes bytes, not {type(customer_key).__name__}")
     if len(customer_key) != 32:
         raise ValueError(f"sse_customer_key takes 32 bytes (AES-256), not {len(customer_key)}")
     prefix = "x-amz-server-side-encryption-customer-"

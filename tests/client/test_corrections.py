@@ -1,0 +1,223 @@
+"""What a client learns from answers and does about it: the region, fresh credentials, the clock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asking import access_key, anything, ask_all, scope_region
+from servers.scripted import Reply, Request, ScriptedServer, object_script
+
+from s3reader import (
+    AccessDeniedError,
+    S3Client,
+    S3ClientConfig,
+    S3ReaderConstructor,
+    WrongRegionError,
+)
+
+MIB = 1024 * 1024
+
+Scripted = Callable[..., ScriptedServer]
+ClientFor = Callable[..., S3Client]
+
+
+def regional(home: str, **head: str) -> Callable[[Request], Reply]:
+    """S3 with a bucket in one region."""
+
+    def answer(request: Request) -> Reply:
+        if scope_region(request) == home:
+            return anything(request)
+        if request.method == "HEAD":
+            return Reply(400, {"x-amz-bucket-region": home})
+        code = "AuthorizationHeaderMalformed"
+        region = f"<Region>{home}</Region>"
+        return Reply(400, head, f"<Error><Code>{code}</Code>{region}</Error>".encode())
+
+    return answer
+
+
+def test_region_is_found_from_a_refusal_and_kept(scripted: Scripted, client_for: ClientFor) -> None:
+    for first in ("get", "head", "list"):
+        server = scripted(regional("eu-central-1"))
+        client = client_for(server.endpoint, max_attempts=1)
+        if first == "get":
+            client.get_object("bucket", "key").read()
+        elif first == "head":
+            client.head_object("bucket", "key")
+        else:
+            list(client.list_objects("bucket"))
+        ask_all(client)
+        regions = [scope_region(request) for request in server.requests]
+        assert regions == ["us-east-1", *["eu-central-1"] * 4]
+        assert client.stats()["retries"] == {"region": 1}
+
+
+def test_region_is_found_from_a_redirect(scripted: Scripted, client_for: ClientFor) -> None:
+    def answer(request: Request) -> Reply:
+        if request.target.startswith("http://bucket.s3.eu-west-3.amazonaws.com/"):
+            return anything(request)
+        body = b"<Error><Code>PermanentRedirect</Code><Endpoint>elsewhere</Endpoint></Error>"
+        headers = {"x-amz-bucket-region": "eu-west-3", "Location": "http://127.0.0.1:1/"}
+        return Reply(301, headers, b"" if request.method == "HEAD" else body)
+
+    for ask in (
+        lambda client: client.get_object("bucket", "key").read(),
+        lambda client: client.head_object("bucket", "key"),
+        lambda client: list(client.list_objects("bucket")),
+    ):
+        server = scripted(answer)
+        client = client_for("http://s3.us-east-1.amazonaws.com", proxy=server.endpoint)
+        with pytest.raises(WrongRegionError, match="is in eu-west-3"):
+            ask(client)  # an endpoint that was given is kept to
+        assert {request.target.split("/")[2] for request in server.requests} == {
+            "bucket.s3.us-east-1.amazonaws.com"
+        }
+        assert len(server.requests) == 2
+
+
+def test_bucket_without_a_home_is_not_chased(scripted: Scripted, client_for: ClientFor) -> None:
+    server = scripted(
+        lambda request: Reply(301, {"x-amz-bucket-region": f"eu-west-{request.index + 1}"})
+    )
+    with pytest.raises(WrongRegionError):
+        client_for(server.endpoint).get_object("bucket", "key").read()
+    assert len(server.requests) == 2
+
+
+def test_threads_find_the_region_together(scripted: Scripted, client_for: ClientFor) -> None:
+    server = scripted(regional("eu-central-1"))
+    client = client_for(server.endpoint, max_attempts=1)
+    failures: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            ask_all(client)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def expiring(valid: str) -> Callable[[Request], Reply]:
+    """S3 that takes one access key only and says that every other one's token expired."""
+
+    def answer(request: Request) -> Reply:
+        if access_key(request) == valid:
+            return object_script(bytes(3 * MIB))(request)
+        if request.method == "HEAD":
+            return Reply(400)
+        time.sleep(0.02)
+        return Reply(400, body=b"<Error><Code>ExpiredToken</Code></Error>")
+
+    return answer
+
+
+class Provider:
+    """Gives a new access key each time it is asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> dict[str, str]:
+        self.calls += 1
+        return {
+            "access_key_id": f"AKID{self.calls}",
+            "secret_access_key": "secret",
+            "session_token": "token",
+        }
+
+
+def test_expired_token_is_renewed_once_for_all_parts(
+    scripted: Scripted, client_for: ClientFor
+) -> None:
+    server = scripted(expiring("AKID2"))
+    provider = Provider()
+    client = client_for(server.endpoint, credentials=provider, max_attempts=1, part_size=64 * 1024)
+    info = client.head_object("bucket", "key")
+    assert provider.calls == 2
+    buffer = bytearray(info.size)
+    provider = Provider()
+    client = client_for(server.endpoint, credentials=provider, max_attempts=1, part_size=64 * 1024)
+    constructor = S3ReaderConstructor.range_based(0)
+    reader = client.get_object("bucket", "key", object_info=info, reader_constructor=constructor)
+    assert reader.readinto(buffer) == info.size
+    assert provider.calls == 2
+    assert client.stats()["retries"]["expired_token"] >= 1
+
+
+def test_token_that_stays_expired_is_refused(scripted: Scripted, client_for: ClientFor) -> None:
+    server = scripted(expiring("never"))
+    provider = Provider()
+    client = client_for(server.endpoint, credentials=provider, max_attempts=5)
+    with pytest.raises(AccessDeniedError, match="ExpiredToken"):
+        client.get_object("bucket", "key").read()
+    assert len(server.requests) == 2
+    assert provider.calls == 2
+
+
+def test_clock_is_set_by_the_servers(scripted: Scripted, client_for: ClientFor) -> None:
+    ahead = time.time() + 7200
+
+    def answer(request: Request) -> Reply:
+        wanted = time.strftime("%Y%m%dT%H", time.gmtime(ahead))
+        if request.headers["x-amz-date"].startswith(wanted):
+            return anything(request)
+        told = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ahead))
+        body = f"<Error><Code>RequestTimeTooSkewed</Code><ServerTime>{told}</ServerTime></Error>"
+        return Reply(403, body=body.encode())
+
+    server = scripted(answer)
+    client = client_for(server.endpoint, max_attempts=1)
+    ask_all(client)
+    assert client.stats()["retries"] == {"clock": 1}
+    assert len(server.requests) == 4
+
+
+def test_credentials_of_the_environment(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOFENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "the-token")
+    server = scripted(anything)
+    with S3Client("us-east-1", endpoint=server.endpoint) as client:
+        ask_all(client)
+    for request in server.requests:
+        assert access_key(request) == "AKIDOFENVIRONMENT"
+        assert request.headers["x-amz-security-token"] == "the-token"
+
+
+def test_credentials_and_region_of_a_profile(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    server = scripted(anything)
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile work]\nregion = eu-north-1\nendpoint_url = {server.endpoint}\n"
+        "aws_access_key_id = AKIDOFPROFILE\naws_secret_access_key = secret\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOFENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with S3Client(s3client_config=S3ClientConfig(profile="work")) as client:
+        ask_all(client)
+        assert client.region == "eu-north-1"
+    for request in server.requests:
+        assert (access_key(request), scope_region(request)) == ("AKIDOFPROFILE", "eu-north-1")
+
+
+def test_providers_failure_reaches_the_caller(client_for: ClientFor) -> None:
+    def broken() -> dict[str, str]:
+        raise LookupError("the vault is locked")
+
+    with pytest.raises(LookupError, match="the vault is locked"):
+        client_for("http://127.0.0.1:1", credentials=broken).head_object("bucket", "key")
