@@ -87,14 +87,23 @@ class GetObjectStream:
             S3Exception: the request for a tail failed.
         """
         if self._position is None:
-            self._locate()
+            self._check_open()
+            try:
+                self._locate()
+            except BaseException:
+                self._give_up(None)
+                raise
         assert self._position is not None
         return self._position
 
     def prefetch(self) -> None:
         """Start the transfer. Idempotent."""
         self._check_open()
-        self._top_up(FIRST_WINDOW)
+        try:
+            self._top_up(FIRST_WINDOW)
+        except BaseException:
+            self._give_up(self._position)
+            raise
 
     def __iter__(self) -> Iterator[memoryview]:
         return self
@@ -106,11 +115,13 @@ class GetObjectStream:
             S3Exception: they could not be had.
         """
         self._check_open()
+        position = self._position
         try:
             return self._next_view(SMALLEST_CHUNK)
-        except BaseException as error:
-            if not isinstance(error, StopIteration):
-                self._drop_parts()
+        except StopIteration:
+            raise
+        except BaseException:
+            self._give_up(position)
             raise
 
     def readinto(self, buffer: Buffer, /) -> int:
@@ -133,8 +144,7 @@ class GetObjectStream:
         try:
             count = self._fill(destination)
         except BaseException:
-            self._drop_parts()
-            self._position = position
+            self._give_up(position)
             raise
         finally:
             destination.release()
@@ -149,6 +159,11 @@ class GetObjectStream:
     def __del__(self) -> None:
         if getattr(self, "_parts", None):
             self._drop_parts()
+
+    def _give_up(self, position: int | None) -> None:
+        """After an error: nothing is on its way, and the position is where it was."""
+        self._drop_parts()
+        self._position = position
 
     def _check_open(self) -> None:
         if self._closed:

@@ -6,7 +6,7 @@ from typing_extensions import Self
 from s3reader._ext.counters import Counters
 from s3reader._ext.transfer import Lane, Transfer
 
-class FetcherClosed(RuntimeError): ...
+class FetcherClosed(ValueError): ...
 
 @final
 class Fetcher:

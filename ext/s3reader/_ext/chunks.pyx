@@ -7,6 +7,7 @@ view of the chunk is gone its block returns to the pool. The pool keeps at most 
 memory as is in use, or ``RETAIN`` where that is more, and gives the rest back to the system.
 """
 
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -23,7 +24,7 @@ cdef enum:
 
 cdef int class_of(size_t size) noexcept nogil:
     cdef int index = SMALLEST_CLASS
-    while (<size_t> 1 << index) < size:
+    while index < BLOCK_CLASSES and (<size_t> 1 << index) < size:
         index += 1
     return index
 
@@ -52,6 +53,8 @@ cdef void unmap_block(Block *block) noexcept nogil:
 cdef Block *take_block(BlockPool *pool, size_t size) noexcept nogil:
     cdef int index = class_of(size)
     cdef Block *block
+    if index >= BLOCK_CLASSES:
+        return NULL
     pthread_mutex_lock(&pool.lock)
     block = pool.free[index]
     if block != NULL:
@@ -139,6 +142,8 @@ cdef class ChunkPool:
         return self.pool.retained
 
 
+# The collector would clear `pool` before `__dealloc__` needs it; nothing here closes a cycle.
+@cython.no_gc
 cdef class Chunk:
     """A block's bytes, read-only, through the buffer protocol."""
 

@@ -58,7 +58,7 @@ cdef struct LaneState:
     bint listed                     # in that ring
     int64_t outstanding             # exchanges that are QUEUED, RUNNING or REPORTED
     int64_t judging                 # of those, the ones Python is deciding about right now
-    int64_t failures                # exchanges that are FAILED
+    int64_t failures                # exchanges that are FAILED or CANCELLED
     bint closed                     # cancelled for good: what is not settled yet will be CANCELLED
     Tally *tally                    # counts of the reader this lane belongs to
     Tally *client_tally             # counts of its client

@@ -16,7 +16,7 @@ from libc.string cimport memcpy, strcmp
 from s3reader._ext.chunks cimport take_block
 from s3reader._ext.counters cimport Tally, tally_first_byte
 from s3reader._ext.libcurl cimport (
-    CURLE_OK, CURLINFO_NUM_CONNECTS, CURLINFO_OS_ERRNO, CURLINFO_PRETRANSFER_TIME_T,
+    CURLE_OK, CURLE_RECV_ERROR, CURLINFO_NUM_CONNECTS, CURLINFO_OS_ERRNO, CURLINFO_PRETRANSFER_TIME_T,
     CURLINFO_STARTTRANSFER_TIME_T, CURLOPT_ERRORBUFFER, CURLOPT_HEADERDATA, CURLOPT_HTTPGET,
     CURLOPT_HTTPHEADER, CURLOPT_NOBODY, CURLOPT_PRIVATE, CURLOPT_URL, CURLOPT_WRITEDATA,
     curl_slist, get_long, get_microseconds, set_long, set_pointer, set_string)
@@ -197,6 +197,10 @@ cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil:
     if exchange.accepted and exchange.received == wanted(exchange):
         return True
     if result != CURLE_OK:
+        exchange.fault = FAULT_TRANSPORT
+    elif not exchange.head.complete:
+        # The connection ended within the head: libcurl takes what came of it for a whole one.
+        exchange.result = CURLE_RECV_ERROR
         exchange.fault = FAULT_TRANSPORT
     elif exchange.accepted:
         exchange.fault = FAULT_SHORT_BODY

@@ -24,5 +24,6 @@ cdef class Fetcher:
     cdef void _wake(self) noexcept
     cdef int _enqueue(self, Transfer transfer, double delay) except -1
     cdef int _wait(self, Transfer transfer, LaneState *lane, double seconds) except -1
+    cdef int _say_cancelled(self) except -1
     cdef int _await(
         self, Transfer transfer, int64_t *value, int64_t least, int64_t awaited) except -1

@@ -10,6 +10,7 @@ a fork the child finds the fetcher abandoned: its thread, its lock and its conne
 parent's, and nothing here touches them again.
 """
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
@@ -31,10 +32,12 @@ from s3reader._ext.transfer cimport Lane
 cdef double SIGNAL_INTERVAL = 0.1   # seconds between looks for Ctrl-C while waiting
 
 
-class FetcherClosed(RuntimeError):
+class FetcherClosed(ValueError):
     """The fetcher was closed, or belongs to the process this one was forked from."""
 
 
+# The collector would clear the counters while the I/O thread counts; nothing here closes a cycle.
+@cython.no_gc
 cdef class Fetcher:
     """Carries out transfers over a set of connections of its own.
 
@@ -248,7 +251,13 @@ cdef class Fetcher:
                     self._usable()
         finally:
             store(&exchange.awaited, -1)
+        if exchange.phase == PHASE_CANCELLED:
+            self._say_cancelled()
         return 0
+
+    cdef int _say_cancelled(self) except -1:
+        self._usable()
+        raise FetcherClosed("the stream was closed while it was read")
 
     def wait_received(self, Transfer transfer not None, int64_t count):
         """Wait until ``count`` bytes of a transfer are in place, or it is settled."""
@@ -267,16 +276,22 @@ cdef class Fetcher:
         self._usable()
         while self._wait(None, &lane.state, SIGNAL_INTERVAL) == 0:
             self._usable()
+        if lane.state.failures > 0 and (lane.state.closed or self.loop.stopping):
+            self._say_cancelled()
 
     def cancel(self, Lane lane not None):
         """Stop all of a lane's transfers, for good. On return no destination is written to."""
         cdef LaneState *state = &lane.state
         if self.generation != process.generation or not self.started:
             return
+        # With the GIL held, see `next_report`: a transfer that is being dropped must be out of the
+        # reports before another thread can take it from there.
+        pthread_mutex_lock(&self.loop.lock)
+        if not state.closed:
+            close_lane(&self.loop, state)
+        pthread_mutex_unlock(&self.loop.lock)
         with nogil:
             pthread_mutex_lock(&self.loop.lock)
-            if not state.closed:
-                close_lane(&self.loop, state)
             if state.outstanding > state.judging and not self.loop.stopped:
                 curl.multi_wakeup(self.loop.multi)
                 while state.outstanding > state.judging and not self.loop.stopped:

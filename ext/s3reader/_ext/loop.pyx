@@ -19,13 +19,13 @@ from s3reader._ext.exchange cimport (
 from s3reader._ext.libcurl cimport (
     CURL, CURL_HTTP_VERSION_1_1, CURLE_OK, CURLHEADER_SEPARATE, CURLINFO_PRETRANSFER_TIME_T,
     CURLMOPT_MAXCONNECTS, CURLMOPT_PIPELINING, CURLMSG_DONE, CURLMsg, CURLOPT_BUFFERSIZE,
-    CURLOPT_CAINFO, CURLOPT_CONNECTTIMEOUT_MS, CURLOPT_DISALLOW_USERNAME_IN_URL,
+    CURLOPT_CAINFO, CURLOPT_CONNECTTIMEOUT_MS, CURLOPT_DISALLOW_USERNAME_IN_URL, CURLOPT_ERRORBUFFER,
     CURLOPT_FOLLOWLOCATION, CURLOPT_HEADERFUNCTION, CURLOPT_HEADEROPT, CURLOPT_HTTP09_ALLOWED,
     CURLOPT_HTTP_CONTENT_DECODING, CURLOPT_HTTP_VERSION, CURLOPT_NETRC, CURLOPT_NOPROXY,
     CURLOPT_NOSIGNAL, CURLOPT_PATH_AS_IS, CURLOPT_PROTOCOLS_STR, CURLOPT_PROXY,
     CURLOPT_PROXY_CAINFO, CURLOPT_SUPPRESS_CONNECT_HEADERS, CURLOPT_TCP_KEEPALIVE,
     CURLOPT_USERAGENT, CURLOPT_WRITEFUNCTION, curl, get_microseconds, get_private, set_callback,
-    set_long, set_multi_long, set_string)
+    set_long, set_multi_long, set_pointer, set_string)
 from s3reader._ext.threads cimport (
     load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock)
 
@@ -146,7 +146,7 @@ cdef void settle(Exchange *exchange, Phase phase) noexcept nogil:
     cdef LaneState *lane = exchange.lane
     exchange.phase = phase
     lane.outstanding -= 1
-    if phase == PHASE_FAILED:
+    if phase != PHASE_DONE:
         lane.failures += 1
     # A waiter waits for this exchange, for the lane to empty, or for a failure; nobody is woken
     # when one part of many is done.
@@ -250,6 +250,8 @@ cdef void promote_delayed(Loop *loop) noexcept nogil:
 
 cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
     curl.multi_remove_handle(loop.multi, slot.easy)
+    # The handle stays, the exchange and its buffer may go.
+    set_pointer(slot.easy, CURLOPT_ERRORBUFFER, NULL)
     slot.exchange = NULL
     loop.running -= 1
 

@@ -31,10 +31,10 @@ cdef const char *parse_number(const char *at, const char *end, int64_t *value) n
     cdef const char *start = at
     value[0] = 0
     while at < end and c'0' <= at[0] <= c'9':
+        if at - start == NUMBER_DIGITS:
+            return NULL
         value[0] = value[0] * 10 + (at[0] - c'0')
         at += 1
-        if at - start > NUMBER_DIGITS:
-            return NULL
     return at if at > start else NULL
 
 

@@ -18,6 +18,7 @@ cdef class Lane:
     cdef LaneState state
     cdef readonly Counters counters
     cdef Counters client_counters
+    cdef long generation            # of the process whose threads may wait for it
 
 
 cdef class Transfer:

@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
+from s3reader._ext cimport process
 from s3reader._ext.exchange cimport (
     FAULT_BAD_RANGE, FAULT_CHANGED, FAULT_FIRST_BYTE_TIMEOUT, FAULT_LONG_BODY, FAULT_NO_MEMORY,
     FAULT_SHORT_BODY, FAULT_STALE_SIGNATURE, FAULT_STALL_TIMEOUT, FAULT_STATUS, FAULT_TOO_LARGE,
@@ -56,6 +57,8 @@ cdef class SignedRequest:
             curl.slist_free_all(self.lines)
 
 
+# The collector would clear the counters while the I/O thread counts; nothing here closes a cycle.
+@cython.no_gc
 cdef class Lane:
     """The transfers of one stream: started in order, waited for together, counted together."""
 
@@ -66,9 +69,13 @@ cdef class Lane:
         self.client_counters = client_counters
         self.state.tally = &counters.tally
         self.state.client_tally = &client_counters.tally
+        self.generation = process.generation
 
     def __dealloc__(self):
-        pthread_cond_destroy(&self.state.changed)
+        # After a fork it may have waiters that this process does not have: destroying it would
+        # wait for them.
+        if self.generation == process.generation:
+            pthread_cond_destroy(&self.state.changed)
 
     @property
     def outstanding(self):
@@ -126,6 +133,9 @@ cdef class Transfer:
         memcpy(self.exchange.etag, <const char *> encoded, len(encoded) + 1)
         self.exchange.total = -1 if total is None else total
         if destination is not None:
+            length = (0 if stop is None else stop) - (0 if start is None else start)
+            if stop is None or not 0 <= length <= len(destination) - offset or offset < 0:
+                raise ValueError(f"{length} bytes do not fit at {offset} of {len(destination)}")
             self.exchange.destination = destination.at(offset)
 
     def __dealloc__(self):
