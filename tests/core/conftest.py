@@ -1,0 +1,139 @@
+"""Fixtures of the core's tests: a scripted object, and sessions and sources that read it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.faults import PART
+from servers.scripted import Script, ScriptedServer
+
+import s3reader
+from s3reader import S3ClientConfig
+from s3reader.session import Session
+from s3reader.source import ObjectSource
+from s3reader.stream import GetObjectStream
+
+KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG"}
+TESTS = Path(__file__).parents[1]
+INSTALLED = Path(s3reader.__file__).parents[1]
+
+SETTINGS: dict[str, Any] = {
+    "part_size": PART,
+    "max_attempts": 3,
+    "connect_timeout": 5.0,
+    "first_byte_timeout": 5.0,
+    "stall_timeout": 5.0,
+    "retry_timeout": 20.0,
+    "max_connections": 4,
+    "credentials": KEYS,
+}
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries come at once: delays are the policy's, which has tests of its own."""
+    monkeypatch.setattr("s3reader.judge.random.random", lambda: 0.0)
+
+
+@pytest.fixture
+def new_session() -> Iterator[Callable[..., Session]]:
+    """Makes a session for an endpoint; keyword arguments go to ``S3ClientConfig``."""
+    sessions: list[Session] = []
+
+    def make(endpoint: str, region: str = "us-east-1", **settings: Any) -> Session:
+        config = S3ClientConfig(**{**SETTINGS, **settings})
+        sessions.append(Session(region, endpoint, "s3reader-test", config))
+        return sessions[-1]
+
+    yield make
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def open_source(
+    scripted: Callable[..., ScriptedServer], new_session: Callable[..., Session]
+) -> Callable[..., tuple[ObjectSource, ScriptedServer]]:
+    """Serves a script and gives a source that reads it, with the server."""
+
+    def start(script: Script, **settings: Any) -> tuple[ObjectSource, ScriptedServer]:
+        server = scripted(script)
+        return ObjectSource(new_session(server.endpoint, **settings), "bucket", "key"), server
+
+    return start
+
+
+def _by_chunks(stream: GetObjectStream, size: int) -> bytes:
+    return b"".join(bytes(view) for view in stream)
+
+
+def _by_readinto(stream: GetObjectStream, size: int) -> bytes:
+    buffer = bytearray(size + 10)  # more than there is
+    return bytes(buffer[: stream.readinto(buffer)])
+
+
+@pytest.fixture(params=[_by_chunks, _by_readinto], ids=["chunks", "readinto"])
+def read(request: pytest.FixtureRequest) -> Callable[[GetObjectStream, int], bytes]:
+    """Both ways out of a stream: all that is left of it, at most ``size`` bytes."""
+    way: Callable[[GetObjectStream, int], bytes] = request.param
+    return way
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs code in a new interpreter; ``environ`` is put on top of this process's environment."""
+
+    def run(
+        code: str, *arguments: str, timeout: float = 60.0, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        # Not from the checkout: there the package may lie without its compiled modules.
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-c", code, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": f"{INSTALLED}{os.pathsep}{TESTS}", **environ},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[[Callable[[], Any]], Callable[[], Any]]]:
+    """Calls a function on another thread; what it gives back waits for the result or raises."""
+    threads: list[threading.Thread] = []
+
+    def start(function: Callable[[], Any]) -> Callable[[], Any]:
+        outcome: list[Any] = []
+
+        def run() -> None:
+            try:
+                outcome.extend((function(), None))
+            except BaseException as error:
+                outcome.extend((None, error))
+
+        thread = threading.Thread(target=run)
+        threads.append(thread)
+        thread.start()
+
+        def result() -> Any:
+            thread.join(20)
+            assert not thread.is_alive(), "still running after 20 s"
+            if outcome[1] is not None:
+                raise outcome[1]
+            return outcome[0]
+
+        return result
+
+    yield start
+    for thread in threads:
+        thread.join(20)
