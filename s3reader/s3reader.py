@@ -33,7 +33,7 @@ class S3Reader(ABC, io.BufferedIOBase):
         """Read up to ``size`` bytes, or the rest when it is None or negative."""
 
     @abstractmethod
-    def readinto(self, buf: Buffer, /) -> int:
+    def readinto(self, buf: Buffer) -> int:
         """Fill the writable ``buf`` and return the number of bytes put there."""
 
     @abstractmethod

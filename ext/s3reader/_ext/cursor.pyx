@@ -26,13 +26,13 @@ import io
 import operator
 
 from cpython.buffer cimport Py_buffer, PyBuffer_Release
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from libc.stdint cimport INT64_MAX, int64_t
 from libc.string cimport memchr
 
 from s3reader._ext.chunklist cimport Span
-from s3reader._ext.memory cimport Memory, acquire_writable, copy_bytes
+from s3reader._ext.memory cimport COPY_WITHOUT_GIL, Memory, acquire_writable, copy_bytes
 
 # What `peek` shows when more is at hand: io.BufferedReader's own buffer size.
 cdef int64_t PEEK_SIZE = 8 * 1024
@@ -86,6 +86,16 @@ cdef inline Cursor cursor_of(reader):
     return <Cursor>found
 
 
+cdef inline bytes bytes_at(Cursor cursor, int64_t position, int64_t count):
+    """A copy of what is at hand, which must reach as far."""
+    cdef const char* start = cursor.data + (position - cursor.start)
+    if count < COPY_WITHOUT_GIL:
+        return PyBytes_FromStringAndSize(start, count)
+    result = PyBytes_FromStringAndSize(NULL, count)
+    copy_bytes(PyBytes_AS_STRING(result), start, count)
+    return result
+
+
 cdef int refuse_closed(Cursor cursor) except -1:
     if cursor.closed:
         raise ValueError("I/O operation on closed file")
@@ -129,11 +139,11 @@ class CursorReader(io.BufferedIOBase):
         cdef int64_t count = as_size(size), position = cursor.position
         if count >= 0 and cursor.reaches(position, count):
             cursor.position = position + count
-            return PyBytes_FromStringAndSize(cursor.data + (position - cursor.start), count)
+            return bytes_at(cursor, position, count)
         refuse_closed(cursor)
         return self._read(count)
 
-    def readinto(self, buf, /):
+    def readinto(self, buf):
         """Fill ``buf``, any writable C-contiguous buffer, and return the number of bytes put there.
 
         Fewer than ``buf`` holds come only at the object's end. Raises ``TypeError`` before any
@@ -171,7 +181,7 @@ class CursorReader(io.BufferedIOBase):
         if 0 <= count < available:
             available = count
         cursor.position = position + available
-        return PyBytes_FromStringAndSize(cursor.data + (position - cursor.start), available)
+        return bytes_at(cursor, position, available)
 
     def readinto1(self, buf, /):
         """As ``readinto``, but with what is at hand, after one load at most if nothing is."""
@@ -198,9 +208,7 @@ class CursorReader(io.BufferedIOBase):
         cdef int64_t count = as_size(size), available
         refuse_closed(cursor)
         available = min(<int64_t>self._at_hand(), max(count, PEEK_SIZE))
-        return PyBytes_FromStringAndSize(
-            cursor.data + (cursor.position - cursor.start), available
-        )
+        return bytes_at(cursor, cursor.position, available)
 
     def _at_hand(self):
         """How many bytes are at hand from the position on, loading if there are none."""
@@ -215,13 +223,13 @@ class CursorReader(io.BufferedIOBase):
         cdef int64_t limit = as_size(size), position = cursor.position, count
         cdef const char* start
         cdef const char* newline
+        cdef list parts = None
         refuse_closed(cursor)
         if limit < 0:
             limit = INT64_MAX
-        parts = []
         while limit:
             if not cursor.reaches(position, 1) and not self._load(position):
-                if not parts:
+                if parts is None:
                     # Past an end that only this load has told: the hook put the position back.
                     return b""
                 break
@@ -230,17 +238,19 @@ class CursorReader(io.BufferedIOBase):
             newline = <const char*>memchr(start, c"\n", count)
             if newline != NULL:
                 count = newline - start + 1
-            part = PyBytes_FromStringAndSize(start, count)
+            part = bytes_at(cursor, position, count)
             position += count
             limit -= count
-            if newline != NULL and not parts:
-                cursor.position = position
-                return part
+            if parts is None:
+                if newline != NULL or not limit:
+                    cursor.position = position
+                    return part
+                parts = []
             parts.append(part)
             if newline != NULL:
                 break
         cursor.position = position
-        return b"".join(parts)
+        return b"".join(parts) if parts is not None else b""
 
     def __iter__(self):
         refuse_closed(cursor_of(self))

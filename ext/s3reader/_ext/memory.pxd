@@ -2,6 +2,10 @@
 
 from cpython.buffer cimport Py_buffer
 
+cdef enum:
+    # Bytes; a shorter copy is over before another thread could have made use of the GIL.
+    COPY_WITHOUT_GIL = 262144
+
 
 cdef int acquire_writable(object target, Py_buffer* view) except -1
 cdef int copy_bytes(char* target, const char* source, Py_ssize_t count) except -1

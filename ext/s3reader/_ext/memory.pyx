@@ -16,9 +16,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.string cimport memcpy
 
-# Below this many bytes a copy is over before another thread could have made use of the GIL.
-cdef Py_ssize_t COPY_WITHOUT_GIL = 256 * 1024
-
 
 cdef int copy_bytes(char* target, const char* source, Py_ssize_t count) except -1:
     """Copy between memories that do not overlap and that the caller keeps alive."""
