@@ -214,14 +214,11 @@ class DCPOptimizedS3Reader(ObjectReader):
         """Have the current group's stream from ``start`` on, and the next groups' after it."""
         number = self._group_of_item[self._index]
         group = self._range_groups[number]
-        early = self._ahead.pop(number, None)
-        if early is not None and start != group.start:
-            early.close()
-            early = None
         if self._source is None:
             self._stream = self._feed(self._get_stream(start, group.end), start, None)
             return
-        stream = self._source(start, group.end) if early is None else early
+        # One started early begins where its group does, as the group's first item does.
+        stream = self._ahead.pop(number, None) or self._source(start, group.end)
         self._stream = self._feed(stream, start, None)
         stream.prefetch()
         self._fetch_ahead()

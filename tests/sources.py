@@ -110,6 +110,8 @@ class MemoryStream(GetObjectStream):
         size = len(self.source.data)
         self.source.size = self.object_size = size
         self.end = size if self.end is None else min(self.end, size)
+        if self.source.stops_at is not None:
+            self.end = min(self.end, self.source.stops_at)
 
     def _take(self, count: int) -> bytes:
         self._respond()
@@ -153,7 +155,12 @@ class MemoryStream(GetObjectStream):
 
 
 class MemorySource(ObjectSource):
-    """An `ObjectSource` over ``data``; ``requests`` holds the ranges that were really fetched."""
+    """An `ObjectSource` over ``data``; ``requests`` holds the ranges that were really fetched.
+
+    ``stops_at`` is where its streams wrongly end, whatever size it tells.
+    """
+
+    stops_at: int | None = None
 
     bucket = "bucket"
     key = "key"

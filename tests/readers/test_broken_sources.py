@@ -133,3 +133,28 @@ def test_failed_generator_is_not_taken_for_an_end() -> None:
     with pytest.raises(Interrupted):
         reader.read()
     assert reader.read() == DATA
+
+
+@pytest.mark.parametrize("size", [None, 500, 2 * MIB])
+@clamping_reader
+def test_own_stream_that_ends_early_is_an_error(make: Callable[..., Any], size: int | None) -> None:
+    source = MemorySource(DATA, 1000)
+    source.stops_at = 300
+    reader = make(source)
+    target = bytearray(2 * MIB if size is None else size)
+    for read in (lambda: reader.read(size), lambda: reader.readinto(target)):
+        with pytest.raises(IncompleteDataError, match="gave an incomplete body"):
+            read()
+        assert reader.tell() == 0
+    source.stops_at = None
+    assert reader.read() == DATA
+
+
+@clamping_reader
+def test_own_tail_that_ends_early_is_an_error(make: Callable[..., Any]) -> None:
+    source = MemorySource(DATA)
+    source.stops_at = len(DATA) - 3
+    reader = make(source)
+    with pytest.raises(IncompleteDataError, match="expected 65536 bytes, received 65533"):
+        reader.seek(-10, io.SEEK_END)
+    assert reader.tell() == 0
