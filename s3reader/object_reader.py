@@ -156,6 +156,7 @@ class ObjectReader(CursorReader, S3Reader):
             target = self._cursor.position + offset
         elif origin == SEEK_END:
             target = self._size_seen_from_end(offset) + min(offset, 0)
+            self._settle()
         else:
             raise ValueError("Seek must be passed SEEK_CUR, SEEK_SET, or SEEK_END")
         if target < 0:

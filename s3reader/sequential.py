@@ -176,7 +176,7 @@ class SequentialS3Reader(ObjectReader):
             assert self._main is not None
             return self._main
         gap = self._gap
-        if gap is None or not gap.position <= position or self._chunks.has(gap.position):
+        if gap is None or not self._arrives(gap, position):
             if gap is not None:
                 gap.close()
             following = self._chunks.next_start(position)
@@ -304,7 +304,7 @@ class SequentialS3Reader(ObjectReader):
                 self._cover(at)
                 continue
             following = self._chunks.next_start(at)
-            end = stop if following is None else min(stop, following)
+            end = min(limit for limit in (stop, following, feed.end) if limit is not None)
             at += self._receive(feed, memory, at - position, end - position)
         return at - position
 

@@ -175,6 +175,7 @@ class Reading(RuleBasedStateMachine):
         if size + offset < 0:
             with pytest.raises(ValueError, match="negative seek value"):
                 self.reader.seek(offset, io.SEEK_END)
+            self.reached(self.position)
         else:
             self.position = min(size + offset, size)
             assert self.reader.seek(offset, io.SEEK_END) == self.position
