@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from servers.faults import PART
 from servers.scripted import Script, ScriptedServer
+from transfers import Bench
 
 import s3reader
 from s3reader import S3ClientConfig
@@ -84,6 +85,20 @@ def read(request: pytest.FixtureRequest) -> Callable[[GetObjectStream, int], byt
     """Both ways out of a stream: all that is left of it, at most ``size`` bytes."""
     way: Callable[[GetObjectStream, int], bytes] = request.param
     return way
+
+
+@pytest.fixture
+def bench(scripted: Callable[..., ScriptedServer]) -> Iterator[Callable[..., Bench]]:
+    """Makes a `Bench` for a script."""
+    made: list[Bench] = []
+
+    def make(script: Any, connections: int = 2) -> Bench:
+        made.append(Bench(scripted(script), connections))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.fetcher.close()
 
 
 @pytest.fixture
