@@ -142,6 +142,9 @@ class S3Client:
             max_keys: keys of one page, at most 1000.
         """
         check_bucket(bucket)
+        for name, value in (("prefix", prefix), ("delimiter", delimiter)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} takes a str, not {type(value).__name__}")
         if isinstance(max_keys, bool) or not isinstance(max_keys, int):
             raise TypeError(f"max_keys takes an integer, not {type(max_keys).__name__}")
         if not 1 <= max_keys <= LARGEST_PAGE:

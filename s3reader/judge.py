@@ -146,6 +146,8 @@ class Judge:
         cause: str | None = None
         if transfer.fault == faults["transport"]:
             cause = transport_cause(transfer.result)
+            if transfer.proxy_status is not None and transfer.proxy_status >= 300:
+                cause = "proxy"  # libcurl's code for it says no more than "not connected"
         elif transfer.fault != faults["status"]:
             cause = _CAUSES[transfer.fault]
         retry_after = headers.get("retry-after", "")

@@ -66,6 +66,8 @@ class ListObjectStream:
         document = self._client._list_page(self._request())
         try:
             page, token, truncated = _parse_page(document)
+            if truncated and token == self.continuation_token:
+                raise ValueError("its continuation token is the one it was asked with")
         except ValueError as error:
             raise IncompleteDataError(
                 f"ListObjectsV2 s3://{self.bucket}/{self.prefix}: the answer is not a listing "
@@ -99,7 +101,8 @@ class ListObjectStream:
 
 def _parse_page(document: bytes) -> tuple[ListObjectResult, str | None, bool]:
     """The page, the next one's token and whether there is a next one."""
-    if b"<!DOCTYPE" in document or b"<!ENTITY" in document:
+    # S3 answers in UTF-8; in UTF-16, which has NUL bytes, a declaration would go unnoticed.
+    if any(mark in document for mark in (b"<!DOCTYPE", b"<!ENTITY", b"\0")):
         raise ValueError("it declares a document type")
     from xml.etree import ElementTree  # costs as much to import as half of this library
 

@@ -1,4 +1,4 @@
-"""One request of each operation, a scripted S3 that answers them, and what they say of themselves."""
+"""One request of each operation, a scripted S3 that answers it, and what a request tells."""
 
 from __future__ import annotations
 

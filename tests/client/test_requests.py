@@ -11,12 +11,9 @@ import pytest
 from asking import DATA, anything, ask_all, scope_region
 from servers.scripted import Reply, ScriptedServer, object_script
 
-from s3reader import (
-    S3Client,
-)
+from s3reader import S3Client, S3Exception
 
 CUSTOMER_KEY = bytes(range(100, 132))
-MIB = 1024 * 1024
 
 Scripted = Callable[..., ScriptedServer]
 ClientFor = Callable[..., S3Client]
@@ -144,7 +141,7 @@ def test_customer_key_goes_with_every_request_of_the_object(
             + b"</Message></Error>",
         )
     )
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(S3Exception) as caught:
         client_for(refusing.endpoint).get_object(
             "bucket", "key", sse_customer_key=CUSTOMER_KEY
         ).read()

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = timedelta(days=2)  # tests outlive no day; a day back covers a clock that is off
+EXPIRED = timedelta(days=-1)  # as a lifetime: ended yesterday
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,14 @@ class Certificates:
 
 
 def make_certificates(
-    folder: Path, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")
+    folder: Path,
+    hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
+    lifetime: timedelta = LIFETIME,
 ) -> Certificates:
-    """Write an authority and a server certificate for `hosts` into `folder`."""
+    """Write an authority and a server certificate for `hosts` into `folder`.
+
+    The server's certificate is valid for `lifetime` from now on, or until then in the past.
+    """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("s3reader test authority")
     usage = x509.KeyUsage(
@@ -52,7 +58,7 @@ def make_certificates(
     )
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = (
-        _builder(_name(hosts[0]), authority_name, key)
+        _builder(_name(hosts[0]), authority_name, key, lifetime)
         .add_extension(x509.SubjectAlternativeName([_host(host) for host in hosts]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -84,7 +90,10 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    lifetime: timedelta = LIFETIME,
 ) -> x509.CertificateBuilder:
     now = datetime.now(timezone.utc)
     return (
@@ -94,5 +103,5 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - LIFETIME)
-        .not_valid_after(now + LIFETIME)
+        .not_valid_after(now + lifetime)
     )

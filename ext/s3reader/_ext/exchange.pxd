@@ -90,7 +90,7 @@ cdef struct Exchange:
     size_t text_capacity
     Fault fault
     int result                      # CURLcode
-    int os_errno
+    int proxy_status                # of the proxy's answer to CONNECT; 0 where there was none
     char message[CURL_ERROR_SIZE]   # libcurl's words
 
     # Its way through the fetcher.

@@ -16,10 +16,10 @@ from libc.string cimport memcpy, strcmp
 from s3reader._ext.chunks cimport take_block
 from s3reader._ext.counters cimport Tally, tally_first_byte
 from s3reader._ext.libcurl cimport (
-    CURLE_OK, CURLE_RECV_ERROR, CURLINFO_NUM_CONNECTS, CURLINFO_OS_ERRNO, CURLINFO_PRETRANSFER_TIME_T,
-    CURLINFO_STARTTRANSFER_TIME_T, CURLOPT_ERRORBUFFER, CURLOPT_HEADERDATA, CURLOPT_HTTPGET,
-    CURLOPT_HTTPHEADER, CURLOPT_NOBODY, CURLOPT_PRIVATE, CURLOPT_URL, CURLOPT_WRITEDATA,
-    curl_slist, get_long, get_microseconds, set_long, set_pointer, set_string)
+    CURLE_OK, CURLE_RECV_ERROR, CURLINFO_HTTP_CONNECTCODE, CURLINFO_NUM_CONNECTS,
+    CURLINFO_PRETRANSFER_TIME_T, CURLINFO_STARTTRANSFER_TIME_T, CURLOPT_ERRORBUFFER,
+    CURLOPT_HEADERDATA, CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_NOBODY, CURLOPT_PRIVATE,
+    CURLOPT_URL, CURLOPT_WRITEDATA, curl_slist, get_long, get_microseconds, set_long, set_pointer, set_string)
 from s3reader._ext.response cimport head_reset, head_take
 from s3reader._ext.threads cimport (
     load, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock, store)
@@ -42,7 +42,7 @@ cdef int exchange_prepare(Exchange *exchange, CURL *easy) noexcept nogil:
     exchange.accepted = False
     exchange.text_length = 0
     exchange.fault = FAULT_NONE
-    exchange.result = exchange.os_errno = 0
+    exchange.result = exchange.proxy_status = 0
     exchange.message[0] = 0
     if exchange.method == GET_RANGE:
         if exchange.start < 0:
@@ -226,7 +226,7 @@ cdef void exchange_count(Exchange *exchange, CURL *easy) noexcept nogil:
     cdef int64_t sent = get_microseconds(easy, CURLINFO_PRETRANSFER_TIME_T)
     cdef int64_t first = get_microseconds(easy, CURLINFO_STARTTRANSFER_TIME_T)
     cdef bint reused = get_long(easy, CURLINFO_NUM_CONNECTS) == 0
-    exchange.os_errno = <int> get_long(easy, CURLINFO_OS_ERRNO)
+    exchange.proxy_status = <int> get_long(easy, CURLINFO_HTTP_CONNECTCODE)
     if not exchange.head.complete:
         first = sent = -1
     count_exchange(exchange.lane.tally, reused, first - sent if sent >= 0 else -1)

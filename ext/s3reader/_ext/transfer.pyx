@@ -222,9 +222,9 @@ cdef class Transfer:
         return self.exchange.message.decode("utf-8", "replace")
 
     @property
-    def os_errno(self):
-        """The errno behind a failed connection; 0 where there is none."""
-        return self.exchange.os_errno
+    def proxy_status(self):
+        """Status of the proxy's answer to CONNECT on the latest attempt; None when none came."""
+        return self.exchange.proxy_status or None
 
     @property
     def status(self):
