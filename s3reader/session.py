@@ -107,6 +107,7 @@ class Session:
         """Leave to the parent what is the parent's."""
         self._lock = threading.Lock()
         self._fetcher = None
+        self.counters = Counters()
         self.pool = ChunkPool()
         self.budget = Budget(self.config.memory_limit)
         self.signer.after_fork()

@@ -1,0 +1,102 @@
+"""What child processes of tests run: importable by name, whatever way the child was started."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+CHILD_TIMEOUT = 60  # seconds
+
+
+def answer(connection: Connection, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """Run a task in a child; send whether it worked, and its result or what went wrong."""
+    try:
+        connection.send((True, task(*arguments)))
+    except BaseException:
+        connection.send((False, traceback.format_exc()))
+    connection.close()
+
+
+def run(context: Any, task: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of ``task(*arguments)`` in a child process that a context starts.
+
+    Raises:
+        AssertionError: it failed or hung there; the message is the child's traceback.
+    """
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=answer, args=(there, task, arguments))
+    process.start()
+    there.close()
+    try:
+        assert here.poll(CHILD_TIMEOUT), "the child process hangs"
+        worked, result = here.recv()
+    finally:
+        process.join(5)
+        alive = process.is_alive()
+        if alive:
+            process.kill()
+            process.join()
+        here.close()
+        code = process.exitcode
+        process.close()
+    assert worked, result
+    assert not alive, "the child process does not end"
+    assert code == 0, f"the child process ended with {code}"
+    return result
+
+
+def fork_and_run(task: Callable[[], bool]) -> None:
+    """Run a task in a bare fork of this very process, other threads in the middle of their work.
+
+    Raises:
+        AssertionError: it gave False, raised, hung or crashed.
+    """
+    import signal
+
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.alarm(CHILD_TIMEOUT)
+            status = 0 if task() else 2
+        except BaseException:
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, f"the forked process ended with {os.waitstatus_to_exitcode(status)}"
+
+
+# The tasks.
+
+
+def read(reader: Any) -> bytes:
+    """The rest of a reader."""
+    with reader:
+        return bytes(reader.read())
+
+
+def read_from(client: Any, bucket: str, key: str, constructor: Any = None) -> bytes:
+    """An object, by a client."""
+    data = bytes(client.get_object(bucket, key, reader_constructor=constructor).read())
+    client.close()
+    return data
+
+
+def read_stream(get_stream: Any, start: int, end: int) -> bytes:
+    """A range, by a reader's ``get_stream``."""
+    return b"".join(bytes(chunk) for chunk in get_stream(start, end))
+
+
+def keys_of(pages: Any) -> list[str]:
+    """The keys of a listing's remaining pages."""
+    return [info.key for page in pages for info in page.object_info]
+
+
+def sessions_of(readers: list[Any]) -> int:
+    """How many sessions a client's readers have in this process."""
+    return len({id(reader._get_stream.session) for reader in readers})
