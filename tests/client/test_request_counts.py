@@ -360,13 +360,3 @@ class TestClient:
         (request,) = s3.requests()
         assert request.signed
         assert "s3reader/" in request.user_agent
-
-    def test_public_object_is_read_without_a_signature(
-        self, s3: S3, bucket: str, new_client: Callable[..., S3Client]
-    ) -> None:
-        s3.put(bucket, "counts/public", SMALL, ACL="public-read")
-        with new_client(unsigned=True, credentials=None).get_object(
-            bucket, "counts/public"
-        ) as reader:
-            assert reader.read() == SMALL
-        assert [request.signed for request in s3.requests()] == [False]

@@ -39,7 +39,7 @@ from werkzeug.wsgi import get_input_stream
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from servers.record import FIXTURE_AGENT, RECORD_PATH, Record
-from servers.s3_rules import S3Rules, let_anonymous_requests_through
+from servers.s3_rules import S3Rules, correct_authorization
 
 BODILESS = {204, 304}
 
@@ -150,7 +150,7 @@ def require_authentication() -> AccessKey:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
-    let_anonymous_requests_through()
+    correct_authorization()
     access_key = require_authentication()
     app = S3Rules(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=KeepAliveHandler)

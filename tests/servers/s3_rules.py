@@ -6,7 +6,9 @@ what S3 does. Corrected here:
 * **Signatures.** Moto recomputes a signature over the path and query as they were sent. S3
   decodes them, encodes them its own way (RFC 3986 unreserved characters and ``/`` stay, all
   else is ``%XX`` with capitals; the query's ``/`` too) and compares with that. A client that
-  signs what it sends, but sends ``!`` or ``%7e`` raw, passes moto and fails S3: not here.
+  signs what it sends, but sends ``!`` or ``%7e`` raw, passes moto and fails S3: not here. A path
+  with two leading slashes (virtual-host addressing, a key that begins with one) is signed as it
+  is; moto drops its first segment.
 * **Anonymous requests.** With authentication on, moto fails with 500 when a request carries no
   ``Authorization``. S3 serves what is public and refuses the rest. A refusal has S3's
   ``AccessDenied`` body (moto sends an empty one).
@@ -27,7 +29,8 @@ without data for a suffix range of an empty object; ``If-Match`` judged before t
 and ``Content-Range`` in 206; unparsable and multiple ranges answered with the whole object; keys
 with dot segments, ``//``, a leading ``/``, reserved characters, and any Unicode.
 
-Known and left: a newline in a key is 404 in moto.
+Known and left: a newline in a key is 404 in moto; with virtual-host addressing a key of slashes
+alone is taken for the bucket.
 """
 
 from __future__ import annotations
@@ -127,14 +130,21 @@ class S3Rules:
         return None
 
 
-def let_anonymous_requests_through() -> None:
-    """Moto's authorization reads the ``Authorization`` header of every request; skip it without
-    one, which leaves the decision to the bucket's policy and the object's ACL."""
+def correct_authorization() -> None:
+    """Moto's authorization reads the ``Authorization`` header of every request: skip it without
+    one, which leaves the decision to the bucket's policy and the object's ACL. And it takes what
+    stands between two leading slashes of a path for a host: give it a URL."""
     authorize = S3Response._authenticate_and_authorize_s3_action
 
     def authorize_signed(self: Any, *args: Any, **kwargs: Any) -> None:
-        if "Authorization" in self.headers:
+        if "Authorization" not in self.headers:
+            return
+        path = self.raw_path
+        self.raw_path = f"http://{self.headers['Host']}{path}"
+        try:
             authorize(self, *args, **kwargs)
+        finally:
+            self.raw_path = path
 
     setattr(S3Response, "_authenticate_and_authorize_s3_action", authorize_signed)  # noqa: B010
 
