@@ -38,7 +38,7 @@ cdef class Destination:
         cdef Py_buffer view
         PyObject_GetBuffer(source, &view, PyBUF_ANY_CONTIGUOUS)
         try:
-            if view.len > self.view.len - offset:
+            if not 0 <= offset <= len(self) - view.len:
                 raise ValueError("more bytes than the buffer takes")
             with nogil:
                 memcpy(<char *> self.view.buf + offset, view.buf, view.len)
