@@ -126,5 +126,3 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
 
 cdef inline bint is_settled(Phase phase) noexcept nogil:
     return phase >= PHASE_DONE
-
-

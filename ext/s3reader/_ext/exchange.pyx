@@ -19,7 +19,8 @@ from s3reader._ext.libcurl cimport (
     CURLE_OK, CURLE_RECV_ERROR, CURLINFO_HTTP_CONNECTCODE, CURLINFO_NUM_CONNECTS,
     CURLINFO_PRETRANSFER_TIME_T, CURLINFO_STARTTRANSFER_TIME_T, CURLOPT_ERRORBUFFER,
     CURLOPT_HEADERDATA, CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_NOBODY, CURLOPT_PRIVATE,
-    CURLOPT_URL, CURLOPT_WRITEDATA, curl_slist, get_long, get_microseconds, set_long, set_pointer, set_string)
+    CURLOPT_URL, CURLOPT_WRITEDATA, curl_slist, get_long, get_microseconds, set_long, set_pointer,
+    set_string)
 from s3reader._ext.response cimport head_reset, head_take
 from s3reader._ext.threads cimport (
     load, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock, store)

@@ -18,11 +18,12 @@ from libc.string cimport memset
 
 from s3reader._ext cimport process
 from s3reader._ext.exchange cimport (
-    OPEN_END, PHASE_CANCELLED, PHASE_DONE, PHASE_FAILED, PHASE_NEW, PHASE_QUEUED, PHASE_REPORTED, Exchange,
+    OPEN_END, PHASE_CANCELLED, PHASE_DONE, PHASE_FAILED, PHASE_NEW, PHASE_REPORTED, Exchange,
     Phase, Slot, is_settled)
 from s3reader._ext.libcurl cimport curl
-from s3reader._ext.loop cimport (
-    close_lane, enqueue, lower_limit, pop_report, run_loop, settle)
+from s3reader._ext.loop cimport run_loop
+from s3reader._ext.pace cimport pace_throttled
+from s3reader._ext.queues cimport close_lane, delay_until, enqueue, pop_report, settle
 from s3reader._ext.threads cimport (
     cond_init, cond_wait, load, monotonic, pthread_cond_broadcast, pthread_cond_destroy,
     pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
@@ -64,22 +65,22 @@ cdef class Fetcher:
         if max_connections < 1:
             raise ValueError("max_connections must be at least 1")
         pthread_mutex_init(&self.loop.lock, NULL)
-        cond_init(&self.loop.reported)
+        cond_init(&self.loop.queues.reported)
         self.generation = process.generation
         self.counters = counters
         self._user_agent = user_agent.encode("ascii", "replace")
         self._ca_bundle = None if ca_bundle is None else ca_bundle.encode()
         self._proxy = (proxy or "").encode()
-        self.loop.options.user_agent = self._user_agent
-        self.loop.options.proxy = self._proxy
+        self.loop.easy_options.user_agent = self._user_agent
+        self.loop.easy_options.proxy = self._proxy
         if self._ca_bundle is not None:
-            self.loop.options.ca_bundle = self._ca_bundle
+            self.loop.easy_options.ca_bundle = self._ca_bundle
         # libcurl takes 0 for its default of 300 s; "none" is the longest it can hold.
-        self.loop.options.connect_timeout = (
+        self.loop.easy_options.connect_timeout = (
             0x7fffffff if connect_timeout is None else max(1, int(connect_timeout * 1000)))
-        self.loop.options.first_byte_timeout = first_byte_timeout or 0
-        self.loop.options.stall_timeout = stall_timeout or 0
-        self.loop.slot_count = self.loop.limit = max_connections
+        self.loop.first_byte_timeout = first_byte_timeout or 0
+        self.loop.stall_timeout = stall_timeout or 0
+        self.loop.slot_count = self.loop.pace.limit = self.loop.pace.ceiling = max_connections
         self.loop.slots = <Slot *> calloc(max_connections, sizeof(Slot))
         if self.loop.slots == NULL:
             raise MemoryError
@@ -90,7 +91,7 @@ cdef class Fetcher:
         if self.started and not self.loop.stopped:
             self.close()
         free(self.loop.slots)
-        pthread_cond_destroy(&self.loop.reported)
+        pthread_cond_destroy(&self.loop.queues.reported)
         pthread_mutex_destroy(&self.loop.lock)
 
     cdef int _usable(self) except -1:
@@ -118,7 +119,7 @@ cdef class Fetcher:
     @property
     def limit(self):
         """How many transfers may run at once right now."""
-        return self.loop.limit
+        return self.loop.pace.limit
 
     @property
     def max_connections(self):
@@ -140,12 +141,9 @@ cdef class Fetcher:
         if exchange.lane.closed or self.loop.stopping:
             settle(exchange, PHASE_CANCELLED)
         elif delay > 0:
-            exchange.phase = PHASE_QUEUED
-            exchange.not_before = monotonic() + delay
-            exchange.next = self.loop.delayed
-            self.loop.delayed = exchange
+            delay_until(&self.loop.queues, exchange, monotonic() + delay)
         else:
-            enqueue(&self.loop, exchange, exchange.phase == PHASE_REPORTED)
+            enqueue(&self.loop.queues, exchange, exchange.phase == PHASE_REPORTED)
         pthread_mutex_unlock(&self.loop.lock)
         return 0
 
@@ -192,7 +190,7 @@ cdef class Fetcher:
     def throttle(self):
         """Take note that the server asked for fewer requests: halve how many run at once."""
         pthread_mutex_lock(&self.loop.lock)
-        lower_limit(&self.loop)
+        pace_throttled(&self.loop.pace, monotonic())
         pthread_mutex_unlock(&self.loop.lock)
 
     def next_report(self):
@@ -204,7 +202,7 @@ cdef class Fetcher:
             # Taken with the GIL held: a transfer that is being dropped cancels its lane with the
             # GIL held too, so what is found here is alive.
             pthread_mutex_lock(&self.loop.lock)
-            exchange = pop_report(&self.loop)
+            exchange = pop_report(&self.loop.queues)
             transfer = <Transfer> exchange.owner if exchange != NULL else None
             stopped = self.loop.stopping
             pthread_mutex_unlock(&self.loop.lock)
@@ -214,8 +212,8 @@ cdef class Fetcher:
                 return None
             with nogil:
                 pthread_mutex_lock(&self.loop.lock)
-                if self.loop.reports_first == NULL and not self.loop.stopping:
-                    cond_wait(&self.loop.reported, &self.loop.lock, 60.0)
+                if self.loop.queues.reports_first == NULL and not self.loop.stopping:
+                    cond_wait(&self.loop.queues.reported, &self.loop.lock, 60.0)
                 pthread_mutex_unlock(&self.loop.lock)
 
     # Waiting. Each returns at once where there is nothing to wait for.
@@ -237,7 +235,8 @@ cdef class Fetcher:
             PyErr_CheckSignals()
         return there
 
-    cdef int _await(self, Transfer transfer, int64_t *value, int64_t least, int64_t awaited) except -1:
+    cdef int _await(
+            self, Transfer transfer, int64_t *value, int64_t least, int64_t awaited) except -1:
         """Wait until ``value`` is at least ``least`` or the transfer is settled."""
         cdef Exchange *exchange = &transfer.exchange
         self._usable()
@@ -288,7 +287,7 @@ cdef class Fetcher:
         # reports before another thread can take it from there.
         pthread_mutex_lock(&self.loop.lock)
         if not state.closed:
-            close_lane(&self.loop, state)
+            close_lane(&self.loop.queues, state)
         pthread_mutex_unlock(&self.loop.lock)
         with nogil:
             pthread_mutex_lock(&self.loop.lock)
@@ -306,7 +305,7 @@ cdef class Fetcher:
             pthread_mutex_lock(&self.loop.lock)
             already = self.loop.stopping
             self.loop.stopping = True
-            pthread_cond_broadcast(&self.loop.reported)
+            pthread_cond_broadcast(&self.loop.queues.reported)
             if self.started and not self.loop.stopped:
                 curl.multi_wakeup(self.loop.multi)
             pthread_mutex_unlock(&self.loop.lock)

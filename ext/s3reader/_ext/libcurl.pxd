@@ -115,7 +115,8 @@ cdef enum:
     CURL_HTTP_VERSION_1_1 = 2
     CURLHEADER_SEPARATE = 1
 
-ctypedef size_t (*write_callback)(char *data, size_t size, size_t count, void *context) noexcept nogil
+ctypedef size_t (*write_callback)(
+    char *data, size_t size, size_t count, void *context) noexcept nogil
 
 cdef struct Libcurl:
     CURLcode (*global_init)(long flags) noexcept nogil

@@ -59,7 +59,7 @@ cdef void *_symbol(str name) except NULL:
     encoded = ("curl_" + name).encode()
     cdef void *address = dlsym(_library, encoded)
     if address == NULL:
-        raise ImportError(f"s3reader: the libcurl that was found has no function curl_{name}. {_REMEDY}")
+        raise ImportError(f"s3reader: the libcurl found has no function curl_{name}. {_REMEDY}")
     return address
 
 
@@ -73,12 +73,14 @@ cdef int _bind() except -1:
     curl.easy_cleanup = <void (*)(CURL *) noexcept nogil> _symbol("easy_cleanup")
     curl.multi_init = <CURLM *(*)() noexcept nogil> _symbol("multi_init")
     curl.multi_setopt = <CURLMcode (*)(CURLM *, int, ...) noexcept nogil> _symbol("multi_setopt")
-    curl.multi_add_handle = <CURLMcode (*)(CURLM *, CURL *) noexcept nogil> _symbol("multi_add_handle")
+    curl.multi_add_handle = (
+        <CURLMcode (*)(CURLM *, CURL *) noexcept nogil> _symbol("multi_add_handle"))
     curl.multi_remove_handle = (
         <CURLMcode (*)(CURLM *, CURL *) noexcept nogil> _symbol("multi_remove_handle"))
     curl.multi_perform = <CURLMcode (*)(CURLM *, int *) noexcept nogil> _symbol("multi_perform")
     curl.multi_poll = (
-        <CURLMcode (*)(CURLM *, void *, unsigned int, int, int *) noexcept nogil> _symbol("multi_poll"))
+        <CURLMcode (*)(CURLM *, void *, unsigned int, int, int *) noexcept nogil>
+        _symbol("multi_poll"))
     curl.multi_wakeup = <CURLMcode (*)(CURLM *) noexcept nogil> _symbol("multi_wakeup")
     curl.multi_info_read = <CURLMsg *(*)(CURLM *, int *) noexcept nogil> _symbol("multi_info_read")
     curl.multi_strerror = <const char *(*)(CURLMcode) noexcept nogil> _symbol("multi_strerror")
@@ -109,8 +111,9 @@ def _check(source, path):
     text = info.version.decode()
     where = f"libcurl {text} from {source} ({path})"
     if version < FLOOR:
-        raise ImportError(f"s3reader: {where} is too old; {'.'.join(map(str, FLOOR))} is the oldest "
-                          f"that works. {_REMEDY}")
+        oldest = ".".join(map(str, FLOOR))
+        raise ImportError(
+            f"s3reader: {where} is too old; {oldest} is the oldest that works. {_REMEDY}")
     if not info.features & CURL_VERSION_SSL:
         raise ImportError(f"s3reader: {where} was built without TLS. {_REMEDY}")
     if not info.features & CURL_VERSION_THREADSAFE:

@@ -20,6 +20,6 @@ cdef struct Head:
     size_t capacity
 
 cdef void head_reset(Head *head) noexcept nogil
-# Takes one line with its line end. 0, or -1 when the head is larger than HEAD_LIMIT or memory is out.
+# Takes one line with its line end. 0, or -1 when the head exceeds HEAD_LIMIT or memory is out.
 cdef int head_take(Head *head, const char *line, size_t length) noexcept nogil
 cdef void head_free(Head *head) noexcept nogil

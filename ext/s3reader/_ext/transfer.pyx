@@ -106,8 +106,9 @@ cdef class Transfer:
         Ask for the head only.
     """
 
-    def __cinit__(self, Lane lane not None, request, ChunkPool pool not None, start=None, stop=None, *,
-                  Destination destination=None, Py_ssize_t offset=0, str etag="", total=None,
+    def __cinit__(self, Lane lane not None, request, ChunkPool pool not None, start=None,
+                  stop=None, *, Destination destination=None, Py_ssize_t offset=0,
+                  str etag="", total=None,
                   bint head=False):
         cdef bytes encoded = etag.encode("latin-1")
         memset(&self.exchange, 0, sizeof(Exchange))
@@ -270,7 +271,7 @@ cdef class Transfer:
         return memoryview(self.chunk)[start:stop]
 
     def settle_empty(self, int64_t total):
-        """Say, while the policy decides, that the object has ``total`` bytes and this range none."""
+        """Say, while the policy decides, that the object has ``total`` bytes, the range none."""
         if self.exchange.phase != PHASE_REPORTED:
             raise RuntimeError("only a reported transfer can be settled")
         if self.exchange.start < 0:

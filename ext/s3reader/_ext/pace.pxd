@@ -1,0 +1,21 @@
+"""How many transfers run at once and how fast new ones start."""
+
+cdef struct Pace:                   # guarded by the loop's lock
+    int ceiling                     # transfers at once when nothing is throttled
+    int limit                       # transfers at once now
+    int credit                      # successes since the limit rose
+    double rate                     # starts a second; 0 for as fast as they come
+    double rate_before              # that the server bore before it throttled last; starts a second
+    double tokens                   # starts that are allowed right now
+    double filled                   # monotonic time tokens were added last
+    double throttled                # monotonic time of the latest cut
+    double window_start             # monotonic time from which successes are counted
+    int window_successes
+    double success_rate             # of the window before; a second
+
+# All under the loop's lock; ``now`` is monotonic time.
+cdef int pace_room(Pace *pace, int running, double now) noexcept nogil
+cdef void pace_started(Pace *pace) noexcept nogil
+cdef void pace_succeeded(Pace *pace, double now) noexcept nogil
+cdef void pace_throttled(Pace *pace, double now) noexcept nogil
+cdef double pace_wait(Pace *pace, double now) noexcept nogil

@@ -1,0 +1,86 @@
+"""Pace: fewer requests while the server asks for fewer, all of them again soon after.
+
+A server that throttles (503 SlowDown, 429) admits some number of requests a second, whatever
+their size, so two things fall when it does. The number of transfers at once is halved, and rises
+by one for each ``limit`` successes. New transfers are started at a rate: a share of the successes
+a second that were seen when it throttled. The rate creeps back to what the server bore before,
+then doubles each second until it is throttled again or so high that it bounds nothing any more.
+Between cuts of the rate some requests are refused to find the limit out; they are a few in a
+hundred.
+"""
+
+cdef double CUT_WINDOW = 0.5        # seconds in which several refusals count as one signal
+cdef double MEASURE_WINDOW = 0.5    # seconds over which successes are counted
+cdef double CUT = 0.7               # share of the rate kept at a cut, as CUBIC keeps of its window
+cdef double CREEP = 0.1             # share of the earlier rate won back a second
+cdef double BURST = 0.1             # seconds' worth of starts that may come at once
+cdef double UNBOUNDED = 1e5         # starts a second that no client reaches: no rate any more
+
+
+cdef void measure(Pace *pace, double now) noexcept nogil:
+    cdef double elapsed = now - pace.window_start
+    if elapsed >= MEASURE_WINDOW:
+        pace.success_rate = pace.window_successes / elapsed if pace.window_start > 0 else 0
+        pace.window_start = now
+        pace.window_successes = 0
+
+
+cdef void refill(Pace *pace, double now) noexcept nogil:
+    cdef double elapsed = min(now - pace.filled, 1.0)
+    pace.filled = now
+    if pace.rate < pace.rate_before:
+        pace.rate += CREEP * pace.rate_before * elapsed
+    else:
+        pace.rate *= 2.0 ** elapsed
+    if pace.rate > UNBOUNDED:
+        pace.rate = 0
+    pace.tokens = min(pace.tokens + pace.rate * elapsed, max(1.0, pace.rate * BURST))
+
+
+cdef int pace_room(Pace *pace, int running, double now) noexcept nogil:
+    """How many transfers may start now."""
+    cdef int room = pace.limit - running
+    if pace.rate == 0 or room <= 0:
+        return room
+    refill(pace, now)
+    return room if pace.rate == 0 else min(room, <int> pace.tokens)
+
+
+cdef void pace_started(Pace *pace) noexcept nogil:
+    if pace.rate > 0:
+        pace.tokens -= 1
+
+
+cdef void pace_succeeded(Pace *pace, double now) noexcept nogil:
+    measure(pace, now)
+    pace.window_successes += 1
+    if pace.limit < pace.ceiling:
+        pace.credit += 1
+        if pace.credit >= pace.limit:
+            pace.credit = 0
+            pace.limit += 1
+
+
+cdef void pace_throttled(Pace *pace, double now) noexcept nogil:
+    """Take note that the server refused a request because there were too many."""
+    cdef double borne
+    if now - pace.throttled < CUT_WINDOW:
+        return
+    pace.throttled = now
+    pace.limit = max(1, pace.limit // 2)
+    pace.credit = 0
+    borne = max(pace.success_rate, pace.window_successes / max(now - pace.window_start, 0.1))
+    if pace.rate > 0:
+        borne = min(borne, pace.rate)
+    else:
+        pace.tokens = 0
+        pace.filled = now
+    pace.rate_before = max(1.0, borne)
+    pace.rate = max(1.0, CUT * borne)
+
+
+cdef double pace_wait(Pace *pace, double now) noexcept nogil:
+    """Seconds until the rate lets another transfer start; 0 where it does already."""
+    if pace.rate == 0:
+        return 0
+    return max(0.0, (1.0 - pace.tokens) / pace.rate - (now - pace.filled))

@@ -1,0 +1,186 @@
+"""The queues between Python and the I/O thread.
+
+Each stream has a lane, a FIFO of exchanges that wait to start; lanes are served in turn, so a
+stream with a thousand parts does not keep another with one waiting. A retry waits among the
+delayed until its time has come and then goes to the front of its lane. What Python must decide
+about waits among the reports. Everything here runs under the loop's lock and is short.
+"""
+
+from s3reader._ext.exchange cimport (
+    PHASE_CANCELLED, PHASE_DONE, PHASE_QUEUED, PHASE_REPORTED)
+from s3reader._ext.threads cimport load, pthread_cond_broadcast
+
+
+cdef void list_lane(Queues *queues, LaneState *lane) noexcept nogil:
+    lane.listed = True
+    lane.next = NULL
+    if queues.ready_last == NULL:
+        queues.ready_first = lane
+    else:
+        queues.ready_last.next = lane
+    queues.ready_last = lane
+
+
+cdef void enqueue(Queues *queues, Exchange *exchange, bint front) noexcept nogil:
+    """Put an exchange into its lane; to the front where it was started before."""
+    cdef LaneState *lane = exchange.lane
+    exchange.phase = PHASE_QUEUED
+    if lane.first == NULL:
+        exchange.next = NULL
+        lane.first = lane.last = exchange
+    elif front:
+        exchange.next = lane.first
+        lane.first = exchange
+    else:
+        exchange.next = NULL
+        lane.last.next = exchange
+        lane.last = exchange
+    if not lane.listed:
+        list_lane(queues, lane)
+
+
+cdef Exchange *dequeue(Queues *queues) noexcept nogil:
+    """Take the first exchange of the lane whose turn it is."""
+    cdef LaneState *lane
+    cdef Exchange *exchange
+    while queues.ready_first != NULL:
+        lane = queues.ready_first
+        queues.ready_first = lane.next
+        if queues.ready_first == NULL:
+            queues.ready_last = NULL
+        lane.listed = False
+        exchange = lane.first
+        if exchange == NULL:        # its lane was closed meanwhile
+            continue
+        lane.first = exchange.next
+        if lane.first == NULL:
+            lane.last = NULL
+        else:
+            list_lane(queues, lane)
+        return exchange
+    return NULL
+
+
+cdef void unlist_lane(Queues *queues, LaneState *lane) noexcept nogil:
+    cdef LaneState *before = NULL
+    cdef LaneState *at = queues.ready_first
+    while at != NULL and at != lane:
+        before = at
+        at = at.next
+    if at == NULL:
+        return
+    if before == NULL:
+        queues.ready_first = lane.next
+    else:
+        before.next = lane.next
+    if queues.ready_last == lane:
+        queues.ready_last = before
+    lane.listed = False
+
+
+cdef void settle(Exchange *exchange, Phase phase) noexcept nogil:
+    cdef LaneState *lane = exchange.lane
+    exchange.phase = phase
+    lane.outstanding -= 1
+    if phase != PHASE_DONE:
+        lane.failures += 1
+    # A waiter waits for this exchange, for the lane to empty, or for a failure; nobody is woken
+    # when one part of many is done.
+    if lane.outstanding <= lane.judging or phase != PHASE_DONE or load(&exchange.awaited) >= 0:
+        pthread_cond_broadcast(&lane.changed)
+
+
+cdef void report(Queues *queues, Exchange *exchange) noexcept nogil:
+    if exchange.lane.closed:
+        settle(exchange, PHASE_CANCELLED)
+        return
+    exchange.phase = PHASE_REPORTED
+    exchange.next = NULL
+    if queues.reports_last == NULL:
+        queues.reports_first = exchange
+    else:
+        queues.reports_last.next = exchange
+    queues.reports_last = exchange
+    pthread_cond_broadcast(&queues.reported)
+
+
+cdef Exchange *pop_report(Queues *queues) noexcept nogil:
+    """Take the first report; its lane counts it as being judged until it is put back or settled."""
+    cdef Exchange *exchange = queues.reports_first
+    if exchange != NULL:
+        queues.reports_first = exchange.next
+        if queues.reports_first == NULL:
+            queues.reports_last = NULL
+        exchange.lane.judging += 1
+    return exchange
+
+
+cdef Exchange *cancel_in(Exchange *list, LaneState *lane) noexcept nogil:
+    """Settle the exchanges of a lane (NULL: of every lane) in a list; return the list of others."""
+    cdef Exchange *kept_first = NULL
+    cdef Exchange *kept_last = NULL
+    cdef Exchange *next
+    while list != NULL:
+        next = list.next
+        if lane == NULL or list.lane == lane:
+            settle(list, PHASE_CANCELLED)
+        else:
+            if kept_last == NULL:
+                kept_first = list
+            else:
+                kept_last.next = list
+            kept_last = list
+            list.next = NULL
+        list = next
+    return kept_first
+
+
+cdef void close_lane(Queues *queues, LaneState *lane) noexcept nogil:
+    """Settle what a lane has waiting; what runs is settled by the loop's next turn."""
+    cdef Exchange *waiting = lane.first
+    lane.closed = True
+    lane.first = lane.last = NULL
+    if lane.listed:
+        unlist_lane(queues, lane)
+    cancel_in(waiting, lane)
+    queues.delayed = cancel_in(queues.delayed, lane)
+    queues.reports_first = cancel_in(queues.reports_first, lane)
+    queues.reports_last = queues.reports_first
+    while queues.reports_last != NULL and queues.reports_last.next != NULL:
+        queues.reports_last = queues.reports_last.next
+    queues.cancelling = True
+
+
+cdef void cancel_waiting(Queues *queues) noexcept nogil:
+    """Settle everything that waits, in every lane: the loop is stopping."""
+    cdef Exchange *exchange
+    while True:
+        exchange = dequeue(queues)
+        if exchange == NULL:
+            break
+        settle(exchange, PHASE_CANCELLED)
+    queues.delayed = cancel_in(queues.delayed, NULL)
+    queues.reports_first = cancel_in(queues.reports_first, NULL)
+    queues.reports_last = NULL
+
+
+cdef void delay_until(Queues *queues, Exchange *exchange, double time) noexcept nogil:
+    """Have an exchange wait for a monotonic time before it goes into its lane again."""
+    exchange.phase = PHASE_QUEUED
+    exchange.not_before = time
+    exchange.next = queues.delayed
+    queues.delayed = exchange
+
+
+cdef void promote_delayed(Queues *queues, double now) noexcept nogil:
+    cdef Exchange *waiting = queues.delayed
+    cdef Exchange *next
+    queues.delayed = NULL
+    while waiting != NULL:
+        next = waiting.next
+        if waiting.not_before <= now:
+            enqueue(queues, waiting, True)
+        else:
+            waiting.next = queues.delayed
+            queues.delayed = waiting
+        waiting = next
