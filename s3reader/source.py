@@ -90,11 +90,22 @@ class ObjectSource:
         return self._info
 
     def learn(self, size: int | None, etag: str | None) -> None:
-        """Keep what the first response tells; later ones were held to it."""
+        """Keep what the first response tells and hold the others to it.
+
+        Requests that were sent before it came asked for no version.
+
+        Raises:
+            ObjectChangedError: the response is of another version.
+        """
         if self.size is None:
             self.size = size
         if self.etag is None and etag:
             self.etag = etag
+        if size != self.size or (etag and etag != self.etag):
+            detail = f"expected {self.size} bytes of ETag {self.etag}, received {size} of {etag}"
+            raise error_from_transport(
+                "changed", detail, bucket=self.bucket, key=self.key, operation="GetObject"
+            )
 
     def stats(self) -> dict[str, Any]:
         """Counts of this object's requests, as `S3Client.stats` gives them for all."""
