@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ if TYPE_CHECKING:
     from .request import MadeWith, Request, Signer
 
 _log = logging.getLogger("s3reader")
+
+PAGE_START = 500
+"""Bytes of an answer that is no S3 error in which its reason is looked for."""
+
+_MARKUP = re.compile(r"(?s)<(style|script)\b.*?(</\1>|$)|<[^>]*(>|$)")
 
 _CAUSES = {
     faults[name]: name
@@ -213,7 +219,7 @@ class Judge:
             return error_from_response(
                 status=outcome.status,
                 code=outcome.code,
-                detail=body.message,
+                detail=body.message or _words(transfer.text),
                 bucket=request.bucket,
                 key=request.key,
                 operation=request.operation,
@@ -266,4 +272,12 @@ def _detail(transfer: Transfer, cause: str | None) -> str:
         return (
             f"expected {wanted}, received status {transfer.status}, Content-Range {content_range}"
         )
-    return transfer.message or (describe(transfer.result) if transfer.result else "")
+    if fault != faults["transport"]:
+        return ""  # it was the library that gave up, and libcurl tells about the giving up
+    return transfer.message or describe(transfer.result)
+
+
+def _words(text: bytes) -> str | None:
+    """What a page for people says, such as a proxy's or another server's; it holds no S3 error."""
+    words = _MARKUP.sub(" ", text[:PAGE_START].decode("utf-8", "replace"))
+    return " ".join(words.split()) or None

@@ -203,8 +203,9 @@ class Session:
                 fetcher.fail(transfer, decision)
         except FetcherClosed:
             pass
-        except Exception as error:
-            # Credentials that cannot be refreshed, or a fault of ours: whoever waits is told.
+        except BaseException as error:
+            # Credentials that cannot be refreshed, or a fault of ours: whoever waits is told. Even
+            # of a SystemExit, for this thread must go on.
             fetcher.fail(transfer, error)
 
     def _put_back(self, fetcher: Fetcher, transfer: Transfer, decision: Retry) -> None:

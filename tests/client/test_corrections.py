@@ -215,6 +215,26 @@ def test_credentials_and_region_of_a_profile(
         assert (access_key(request), scope_region(request)) == ("AKIDOFPROFILE", "eu-north-1")
 
 
+@pytest.mark.parametrize("failure", [LookupError("the vault is locked"), SystemExit(3)])
+def test_providers_failure_to_refresh_reaches_the_caller(
+    scripted: Scripted, client_for: ClientFor, failure: BaseException
+) -> None:
+    """It happens on the supervising thread, which survives it."""
+    server = scripted(expiring("AKID3"))
+    provider = Provider()
+
+    def moody() -> dict[str, str]:
+        if provider.calls == 1:
+            provider.calls += 1
+            raise failure
+        return provider()
+
+    client = client_for(server.endpoint, credentials=moody, max_attempts=1)
+    with pytest.raises(type(failure), match=str(failure)):
+        client.get_object("bucket", "key").read()
+    assert client.get_object("bucket", "key").read(10) == bytes(10)
+
+
 def test_providers_failure_reaches_the_caller(client_for: ClientFor) -> None:
     def broken() -> dict[str, str]:
         raise LookupError("the vault is locked")

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import multiprocessing
-import pickle
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from asking import check
 from servers.scripted import Reply, ScriptedServer, object_script
 
 import s3reader
 from s3reader import (
     AccessDeniedError,
     BucketNotFoundError,
-    IncompleteDataError,
     InvalidRangeError,
     NoCredentialsError,
     ObjectChangedError,
@@ -24,7 +21,6 @@ from s3reader import (
     ObjectNotFoundError,
     S3Client,
     S3ClientConfig,
-    S3ConnectionError,
     S3Exception,
     S3ReaderConstructor,
     S3TimeoutError,
@@ -41,22 +37,6 @@ ClientFor = Callable[..., S3Client]
 def refusal(status: int, code: str, message: str = "As scripted.", **headers: str) -> Reply:
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     return Reply(status, {**IDS, **headers}, body)
-
-
-def check(error: S3Exception, hides_secrets: Callable[..., None], *words: str) -> None:
-    """What holds for every error: words are there, secrets are not, and it pickles."""
-    for word in words:
-        assert word in str(error), f"{word!r} is not in {str(error)!r}"
-    hides_secrets(str(error), repr(error), error.args, vars(error))
-    for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
-        assert type(twin) is type(error)
-        assert str(twin) == str(error)
-        assert vars(twin) == vars(error)
-        assert twin.errno == error.errno
-    cause = error.__cause__ or error.__context__
-    while cause is not None:
-        hides_secrets(str(cause), repr(cause))
-        cause = cause.__cause__ or cause.__context__
 
 
 ANSWERS = [
@@ -222,68 +202,6 @@ def test_object_replaced_is_refused_by_the_server(
     assert server.requests[1].headers["if-match"] == '"old"'
 
 
-def test_body_that_always_breaks_is_incomplete(
-    scripted: Scripted, client_for: ClientFor, hides_secrets: Callable[..., None]
-) -> None:
-    head = {"ETag": '"v"', "Content-Range": "bytes 0-99/100", "Content-Length": "100"}
-    server = scripted([Reply(206, head, b"", close=True)])
-    reader = client_for(server.endpoint).get_object("bucket", "key")
-    with pytest.raises(IncompleteDataError) as caught:
-        reader.read()
-    check(caught.value, hides_secrets, "expected 100 bytes, received 0", "Tried 2 times")
-    assert reader.tell() == 0
-
-
-def test_refused_connection(client_for: ClientFor, hides_secrets: Callable[..., None]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    client = client_for(f"http://127.0.0.1:{port}")
-    for ask in (
-        lambda: client.get_object("bucket", "key").read(),
-        lambda: client.head_object("bucket", "key"),
-        lambda: next(client.list_objects("bucket")),
-    ):
-        with pytest.raises(ConnectionError) as caught:
-            ask()
-        assert type(caught.value) is S3ConnectionError
-        check(caught.value, hides_secrets, "127.0.0.1", str(port), "Check the endpoint", "2 times")
-        assert caught.value.status is None
-        assert caught.value.bucket == "bucket"
-
-
-def test_unknown_host(client_for: ClientFor, hides_secrets: Callable[..., None]) -> None:
-    client = client_for("http://no-such-host.invalid", force_path_style=True, max_attempts=1)
-    with pytest.raises(ConnectionError) as caught:
-        client.head_object("bucket", "key")
-    check(caught.value, hides_secrets, "no-such-host.invalid", "could not be resolved")
-
-
-def test_server_that_is_not_s3(scripted: Scripted, client_for: ClientFor) -> None:
-    for raw in (b"SSH-2.0-OpenSSH_9.6\r\n", b"\x15\x03\x01\x00\x02\x02\x16", b"HTTP/1.1 200\0\r\n"):
-        server = scripted([Reply(raw=raw, close=True)])
-        with pytest.raises(S3ConnectionError, match="s3://bucket/key"):
-            client_for(server.endpoint).head_object("bucket", "key")
-
-
-def test_silent_server_is_a_timeout(
-    scripted: Scripted, client_for: ClientFor, hides_secrets: Callable[..., None]
-) -> None:
-    server = scripted([Reply(silent=True)])
-    client = client_for(server.endpoint, first_byte_timeout=0.2)
-    with pytest.raises(TimeoutError) as caught:
-        client.get_object("bucket", "key").read()
-    assert type(caught.value) is S3TimeoutError
-    check(caught.value, hides_secrets, "first_byte_timeout", "2 times")
-
-
-def test_stalling_server_is_a_timeout(scripted: Scripted, client_for: ClientFor) -> None:
-    head = {"ETag": '"v"', "Content-Range": "bytes 0-99/100"}
-    server = scripted([Reply(206, head, b"x" * 100, delay_at=0, pause=30)])
-    client = client_for(server.endpoint, stall_timeout=0.3)
-    with pytest.raises(S3TimeoutError, match="stall_timeout"):
-        client.get_object("bucket", "key").read()
-
-
 def test_no_credentials_says_where_it_looked(
     scripted: Scripted, hides_secrets: Callable[..., None]
 ) -> None:
@@ -325,16 +243,6 @@ def test_servers_idea_of_a_region_is_not_trusted_blindly(
     for _ in range(2):
         with pytest.raises(WrongRegionError):
             client.get_object("bucket", "key").read()
-
-
-def test_head_without_a_length_is_an_error_with_its_object(
-    scripted: Scripted, client_for: ClientFor
-) -> None:
-    for length in (b"", b"Content-Length: 5\r\nContent-Length: 5\r\n"):
-        server = scripted([Reply(raw=b"HTTP/1.1 200 OK\r\n" + length + b"\r\n", close=True)])
-        with pytest.raises(S3Exception, match="Content-Length") as caught:
-            client_for(server.endpoint).head_object("bucket", "key")
-        assert caught.value.key == "key"
 
 
 def _fail(endpoint: str, key: str) -> bytes:

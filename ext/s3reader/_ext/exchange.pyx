@@ -17,7 +17,8 @@ from s3reader._ext.chunks cimport take_block
 from s3reader._ext.counters cimport Tally, tally_first_byte
 from s3reader._ext.libcurl cimport (
     CURLE_OK, CURLE_RECV_ERROR, CURLINFO_HTTP_CONNECTCODE, CURLINFO_NUM_CONNECTS,
-    CURLINFO_PRETRANSFER_TIME_T, CURLINFO_STARTTRANSFER_TIME_T, CURLOPT_ERRORBUFFER,
+    CURLINFO_PRETRANSFER_TIME_T, CURLINFO_REQUEST_SIZE, CURLINFO_STARTTRANSFER_TIME_T,
+    CURLOPT_ERRORBUFFER,
     CURLOPT_HEADERDATA, CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_NOBODY, CURLOPT_PRIVATE,
     CURLOPT_URL, CURLOPT_WRITEDATA, curl_slist, get_long, get_microseconds, set_long, set_pointer,
     set_string)
@@ -212,12 +213,11 @@ cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil:
     return False
 
 
-cdef void count_exchange(Tally *tally, bint reused, int64_t first_byte) noexcept nogil:
+cdef void count_exchange(
+        Tally *tally, bint opened, bint reused, int64_t first_byte) noexcept nogil:
     tally.exchanges += 1
-    if reused:
-        tally.connections_reused += 1
-    else:
-        tally.connections_opened += 1
+    tally.connections_opened += opened
+    tally.connections_reused += reused
     if first_byte >= 0:
         tally_first_byte(tally, first_byte)
 
@@ -226,9 +226,11 @@ cdef void exchange_count(Exchange *exchange, CURL *easy) noexcept nogil:
     """Count the attempt, the connection it used and how long its first byte took."""
     cdef int64_t sent = get_microseconds(easy, CURLINFO_PRETRANSFER_TIME_T)
     cdef int64_t first = get_microseconds(easy, CURLINFO_STARTTRANSFER_TIME_T)
-    cdef bint reused = get_long(easy, CURLINFO_NUM_CONNECTS) == 0
+    cdef bint opened = get_long(easy, CURLINFO_NUM_CONNECTS) > 0
+    # Neither where no connection came about: then nothing was sent.
+    cdef bint reused = not opened and get_long(easy, CURLINFO_REQUEST_SIZE) > 0
     exchange.proxy_status = <int> get_long(easy, CURLINFO_HTTP_CONNECTCODE)
     if not exchange.head.complete:
         first = sent = -1
-    count_exchange(exchange.lane.tally, reused, first - sent if sent >= 0 else -1)
-    count_exchange(exchange.lane.client_tally, reused, first - sent if sent >= 0 else -1)
+    count_exchange(exchange.lane.tally, opened, reused, first - sent if sent >= 0 else -1)
+    count_exchange(exchange.lane.client_tally, opened, reused, first - sent if sent >= 0 else -1)
