@@ -158,9 +158,7 @@ class Judge:
             cause = _CAUSES[transfer.fault]
         retry_after = headers.get("retry-after", "")
         region = self._region(headers, body)
-        code = body.code
-        if code is None and transfer.status == 412:
-            code = "PreconditionFailed"
+        code = body.code or self._implied_code(transfer.status, headers)
         return Outcome(
             status=transfer.status,
             code=code,
@@ -168,6 +166,14 @@ class Judge:
             retry_after=float(retry_after) if retry_after.isdecimal() else None,
             region=region if region != _made_with(transfer).region else None,
         )
+
+    def _implied_code(self, status: int | None, headers: dict[str, str]) -> str | None:
+        """The code that an answer without a body, such as that to HEAD, would have had."""
+        if status == 412:
+            return "PreconditionFailed"
+        if status == 403 and self._signer.clock_is_off(parse_http_date(headers.get("date"))):
+            return "RequestTimeTooSkewed"
+        return None
 
     def _region(self, headers: dict[str, str], body: ErrorBody) -> str | None:
         """Where the bucket is, if the answer says so in a way that can be true."""

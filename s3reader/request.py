@@ -28,6 +28,9 @@ SIGNATURE_LIFETIME = 300.0
 """Seconds for which a signature is used. S3 accepts it for 15 minutes, less the clocks' difference
 and the time until the request arrives."""
 
+MAX_CLOCK_SKEW = 900.0
+"""Seconds by which a signature's time may differ from S3's clock (Amazon S3 API reference)."""
+
 FOREVER = 1e18
 """Monotonic time that never comes: when an unsigned request must be signed again."""
 
@@ -181,6 +184,12 @@ class Signer:
         if credentials is not None:
             self._credentials.invalidate(credentials)
         self._next_epoch()
+
+    def clock_is_off(self, server_time: float | None) -> bool:
+        """Whether requests are signed by a clock that S3 would not accept."""
+        if server_time is None:
+            return False
+        return abs(server_time - time.time() - self._clock_offset) > MAX_CLOCK_SKEW
 
     def set_clock(self, server_time: float) -> None:
         """Sign by the server's clock, in seconds since the epoch, from now on."""

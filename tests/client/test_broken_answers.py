@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 
 import pytest
 from asking import check
-from servers.scripted import Reply, ScriptedServer
+from servers.scripted import Reply, ScriptedServer, object_script
 
 from s3reader import (
     AccessDeniedError,
@@ -15,6 +16,7 @@ from s3reader import (
     S3Client,
     S3ConnectionError,
     S3Exception,
+    S3ReaderConstructor,
     S3TimeoutError,
 )
 
@@ -97,6 +99,67 @@ def test_endless_answers_are_bounded(
     long_page = scripted([Reply(200, {}, b"<" + b"x" * 20_000_000)])
     with pytest.raises(IncompleteDataError, match="too large"):
         next(client_for(long_page.endpoint).list_objects("bucket"))
+
+
+def test_full_server_is_a_timeout_of_connecting(
+    client_for: ClientFor, hides_secrets: Callable[..., None]
+) -> None:
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # more than the system keeps for a listener that takes none
+            waiting = opened.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        client = client_for(
+            f"http://127.0.0.1:{listener.getsockname()[1]}", connect_timeout=0.3, max_attempts=1
+        )
+        with pytest.raises(S3TimeoutError) as caught:
+            client.head_object("bucket", "key")
+        check(caught.value, hides_secrets, "connect_timeout", "300 milliseconds", "firewalls")
+
+
+def test_interim_answers_are_passed_over(scripted: Scripted, client_for: ClientFor) -> None:
+    early = b'HTTP/1.1 103 Early Hints\r\nETag: "other"\r\nContent-Length: 99\r\n\r\n'
+    reply = Reply(200, {"ETag": '"v"'}, b"hello", interim=b"HTTP/1.1 100 Continue\r\n\r\n" + early)
+    client = client_for(scripted([reply]).endpoint)
+    assert client.get_object("bucket", "key").read() == b"hello"
+    info = client.head_object("bucket", "key")
+    assert (info.size, info.etag) == (5, '"v"')
+
+
+def test_reader_recovers_when_the_cause_is_gone(scripted: Scripted, client_for: ClientFor) -> None:
+    refusing = [True]
+    good = object_script(b"x" * 100_000)
+    server = scripted(lambda request: Reply(403) if refusing[0] else good(request))
+    client = client_for(server.endpoint)
+    for constructor in (S3ReaderConstructor.sequential(), S3ReaderConstructor.range_based()):
+        refusing[0] = True
+        reader = client.get_object("bucket", "key", reader_constructor=constructor)
+        for ask, arguments in (
+            (reader.read, ()),
+            (reader.readinto, (bytearray(10),)),
+            (reader.seek, (0, 2)),
+        ):
+            with pytest.raises(AccessDeniedError):
+                ask(*arguments)
+            assert reader.tell() == 0
+        refusing[0] = False
+        assert reader.read() == b"x" * 100_000
+
+
+def test_throttled_reads_come_through(scripted: Scripted, client_for: ClientFor) -> None:
+    data = bytes(range(256)) * 4000
+    good = object_script(data)
+    server = scripted(
+        lambda request: (
+            Reply(503, {"Retry-After": "0"}) if request.index % 3 == 0 else good(request)
+        )
+    )
+    client = client_for(server.endpoint, max_attempts=10, part_size=128 * 1024)
+    assert client.get_object("bucket", "key").read() == data
+    stats = client.stats()
+    assert stats["throttles"] == stats["retries"]["throttle"] >= 3
+    assert stats["requests"]["GetObject"] == len(server.requests)
 
 
 def test_silent_server_is_a_timeout(
