@@ -115,7 +115,7 @@ def test_full_server_is_a_timeout_of_connecting(
         )
         with pytest.raises(S3TimeoutError) as caught:
             client.head_object("bucket", "key")
-        check(caught.value, hides_secrets, "connect_timeout", "300 milliseconds", "firewalls")
+        check(caught.value, hides_secrets, "connect_timeout", "timed out", "firewalls")
 
 
 def test_interim_answers_are_passed_over(scripted: Scripted, client_for: ClientFor) -> None:
@@ -152,7 +152,7 @@ def test_throttled_reads_come_through(scripted: Scripted, client_for: ClientFor)
     good = object_script(data)
     server = scripted(
         lambda request: (
-            Reply(503, {"Retry-After": "0"}) if request.index % 3 == 0 else good(request)
+            Reply(503, {"Retry-After": "0"}) if request.index in (0, 2, 4) else good(request)
         )
     )
     client = client_for(server.endpoint, max_attempts=10, part_size=128 * 1024)

@@ -14,6 +14,9 @@ cdef double MEASURE_WINDOW = 0.5    # seconds over which successes are counted
 cdef double CUT = 0.7               # share of the rate kept at a cut, as CUBIC keeps of its window
 cdef double CREEP = 0.1             # share of the earlier rate won back a second
 cdef double BURST = 0.1             # seconds' worth of starts that may come at once
+# Starts a second: what a quiet client was seen to do is no limit of the server's, so a lone refusal
+# must not cut it to that. S3 bears thousands a second; below this the retries' own delays do.
+cdef double LEAST = 20.0
 cdef double UNBOUNDED = 1e5         # starts a second that no client reaches: no rate any more
 
 
@@ -75,8 +78,8 @@ cdef void pace_throttled(Pace *pace, double now) noexcept nogil:
     else:
         pace.tokens = 0
         pace.filled = now
-    pace.rate_before = max(1.0, borne)
-    pace.rate = max(1.0, CUT * borne)
+    pace.rate_before = max(LEAST, borne)
+    pace.rate = CUT * pace.rate_before
 
 
 cdef double pace_wait(Pace *pace, double now) noexcept nogil:
