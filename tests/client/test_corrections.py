@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from calendar import timegm
@@ -252,6 +253,30 @@ def test_providers_failure_to_refresh_reaches_the_caller(
     with pytest.raises(type(failure), match=str(failure)):
         client.get_object("bucket", "key").read()
     assert client.get_object("bucket", "key").read(10) == bytes(10)
+
+
+def test_expired_token_of_a_profiles_process_is_renewed(
+    scripted: Scripted, client_for: ClientFor, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    server = scripted(expiring("AKID2"))
+    (tmp_path / "provide.py").write_text(
+        "import json, pathlib\n"
+        f"count = pathlib.Path({str(tmp_path / 'count')!r})\n"
+        "count.write_text((count.read_text() if count.exists() else '') + '.')\n"
+        "number = len(count.read_text())\n"
+        "print(json.dumps({'Version': 1, 'AccessKeyId': f'AKID{number}',\n"
+        "    'SecretAccessKey': 'secret', 'SessionToken': 'token'}))\n"
+    )
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile work]\ncredential_process = {sys.executable} {tmp_path / 'provide.py'}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    client = client_for(server.endpoint, credentials=None, profile="work", max_attempts=1)
+    assert client.get_object("bucket", "key").read(10) == bytes(10)
+    assert client.head_object("bucket", "key").size == 3 * MIB
+    assert client.stats()["retries"] == {"expired_token": 1}
+    assert (tmp_path / "count").read_text() == ".."
 
 
 def test_providers_failure_reaches_the_caller(client_for: ClientFor) -> None:

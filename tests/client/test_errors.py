@@ -188,6 +188,18 @@ def test_object_replaced_between_two_reads_is_an_error_with_both_versions(
     assert buffer == bytes(10)
 
 
+def test_object_of_another_size_than_the_listing_told_is_an_error(
+    scripted: Scripted, client_for: ClientFor, hides_secrets: Callable[..., None]
+) -> None:
+    server = scripted(object_script(b"x" * 100, '"v"'))
+    for size in (50, 150):
+        info = ObjectInfo("key", '"v"', size, 0)
+        reader = client_for(server.endpoint).get_object("bucket", "key", object_info=info)
+        with pytest.raises(ObjectChangedError) as caught:
+            reader.read()
+        check(caught.value, hides_secrets, f"expected {size} bytes", "received", "100")
+
+
 def test_object_replaced_is_refused_by_the_server(
     scripted: Scripted, client_for: ClientFor
 ) -> None:

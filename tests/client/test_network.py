@@ -310,6 +310,41 @@ def test_region_of_aws_is_found_through_a_tunnel(
         assert client.region == "us-east-1"
 
 
+@pytest.mark.parametrize(
+    "key", ["plain", "a b+c=d~e%20", "./../x//", "日本/é", "!*'();:@,$[]{}|"], ids=ascii
+)
+def test_signature_for_a_bucket_in_the_host_name_is_accepted(
+    embedded_s3: EmbeddedS3, client_for: ClientFor, proxy_to: Callable[..., Proxy], key: str
+) -> None:
+    bucket = embedded_s3.create_bucket()
+    embedded_s3.put(bucket, key, DATA)
+    embedded_s3.reset()
+    proxy = proxy_to({"": embedded_s3.port})
+    client = client_for(
+        "http://s3.us-east-1.amazonaws.com",
+        proxy=proxy.url,
+        credentials=embedded_s3.credentials,
+    )
+    assert client.get_object(bucket, key).read() == DATA
+    assert client.head_object(bucket, key).size == len(DATA)
+    (page,) = client.list_objects(bucket)
+    assert [info.key for info in page.object_info] == [key]
+    for request in embedded_s3.requests():
+        assert request.headers["Host"] == f"{bucket}.s3.us-east-1.amazonaws.com"
+
+
+@pytest.mark.parametrize("key", ["/leading", "//two", "/./../x//", "."])
+def test_odd_path_reaches_the_host_of_the_bucket_as_it_is_signed(
+    scripted: Scripted, client_for: ClientFor, proxy_to: Callable[..., Proxy], key: str
+) -> None:
+    """Moto takes such a path, below a bucket's own host, for a URL: the wire is looked at."""
+    server = scripted(anything)
+    proxy = proxy_to({"": server.port})
+    client = client_for("http://s3.us-east-1.amazonaws.com", proxy=proxy.url)
+    assert client.get_object("bucket", key).read() == DATA
+    assert server.requests[0].target == f"/{key}"
+
+
 def test_proxy_serves_many_at_once(
     secure: ScriptedServer,
     certificates: Certificates,
