@@ -156,6 +156,31 @@ def test_expired_token_is_renewed_once_for_all_parts(
     assert client.stats()["retries"]["expired_token"] >= 1
 
 
+def test_expired_token_is_renewed_once_for_all_threads(
+    scripted: Scripted, client_for: ClientFor
+) -> None:
+    server = scripted(expiring("AKID2"))
+    provider = Provider()
+    client = client_for(server.endpoint, credentials=provider, max_attempts=1)
+    sizes: list[int] = []
+    start = threading.Barrier(8)
+
+    def ask(number: int) -> None:
+        start.wait(10)
+        if number % 2:
+            sizes.append(client.head_object("bucket", f"key/{number}").size)
+        else:
+            sizes.append(len(client.get_object("bucket", f"key/{number}").read()))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sizes == [3 * MIB] * 8
+    assert provider.calls == 2
+
+
 def test_token_that_stays_expired_is_refused(scripted: Scripted, client_for: ClientFor) -> None:
     server = scripted(expiring("never"))
     provider = Provider()

@@ -98,6 +98,23 @@ def test_many_clients_one_after_another_leave_nothing(s3: S3, bucket: str) -> No
     assert eventually(lambda: held() == before), (before, held())
 
 
+@needs_proc
+def test_unpickled_readers_share_a_session_and_leave_nothing(
+    s3: S3, bucket: str, client: S3Client
+) -> None:
+    s3.put(bucket, "lifecycle/object", DATA)
+    readers = [client.get_object(bucket, "lifecycle/object") for _ in range(5)]
+    assert readers[0].read(10) == DATA[:10]
+    before = held()
+    twins = [pickle.loads(pickle.dumps(reader)) for reader in readers]
+    for twin, place in zip(twins, (10, 0, 0, 0, 0), strict=True):
+        assert twin.read() == DATA[place:]
+    while_used = held()
+    assert while_used[0] - before[0] == 2  # one I/O thread and one supervisor for all of them
+    del twin, twins
+    assert eventually(lambda: held() == before), (before, held())
+
+
 def test_dropped_client_is_collected_without_the_garbage_collector(s3: S3, bucket: str) -> None:
     s3.put(bucket, "lifecycle/object", DATA)
     config = S3ClientConfig(credentials=s3.credentials)

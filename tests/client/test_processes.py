@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 
 import processes
 import pytest
+from servers.certificates import Certificates
 from servers.embedded_s3 import S3
+from servers.scripted import ScriptedServer, object_script
 
 from s3reader import (
     DCPOptimizedS3Reader,
@@ -173,8 +176,6 @@ def test_fork_in_the_middle_of_reads_leaves_both_sides_working(
 def test_forked_child_reads_on_and_closes_what_the_parent_began(
     busy: Reading, parts: S3Client, bucket: str, key: str
 ) -> None:
-    import gc
-
     for constructor in (S3ReaderConstructor.sequential(), S3ReaderConstructor.range_based(0)):
         reader = parts.get_object(bucket, key, reader_constructor=constructor)
         assert isinstance(reader, (SequentialS3Reader, RangedS3Reader))
@@ -220,6 +221,38 @@ def test_child_of_a_child_works(parts: S3Client, bucket: str, key: str) -> None:
 
     processes.fork_and_run(grandchild)
     assert read()
+
+
+@pytest.mark.skipif("fork" not in METHODS, reason="this system does not fork")
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_fork_leaves_the_parents_connection_alone(
+    scripted: Callable[..., ScriptedServer],
+    certificates: Certificates,
+    client_for: Callable[..., S3Client],
+    tls: bool,
+) -> None:
+    chain = (certificates.chain, certificates.key) if tls else None
+    server = scripted(object_script(DATA), chain)
+    client = client_for(server.endpoint, ca_bundle=certificates.authority, max_attempts=1)
+    assert client.get_object("bucket", "key").read() == DATA
+
+    def read_and_close() -> bool:
+        same = bool(client.get_object("bucket", "key").read() == DATA)
+        client.close()
+        gc.collect()
+        return same
+
+    def close() -> bool:
+        client.close()
+        gc.collect()
+        return True
+
+    for task in (close, read_and_close, read_and_close):
+        processes.fork_and_run(task)
+        assert client.get_object("bucket", "key").read() == DATA
+    assert client.stats()["connections_opened"] == 1
+    assert client.stats()["retries"] == {}
+    assert server.connections == 3
 
 
 # torch's data workers.
