@@ -66,7 +66,7 @@ class TestInterrupt:
     ) -> None:
         faulty = FaultyObject(DATA)
         server = scripted(faulty)
-        stuck = Reply(503, {"Retry-After": "20"}) if fault == "retry" else Reply(silent=True)
+        stuck = Reply(500, {"Retry-After": "20"}) if fault == "retry" else Reply(silent=True)
         faulty.go_wrong(lambda request, reply: stuck)
         child = start_python(
             program(f"""
@@ -271,7 +271,7 @@ def test_interpreter_ends_silently_and_soon(
     def stuck(request: Any, reply: Reply) -> Reply:
         if "silent" in request.target:
             return Reply(silent=True)
-        return Reply(503, {"Retry-After": "20"}) if "later" in request.target else reply
+        return Reply(500, {"Retry-After": "20"}) if "later" in request.target else reply
 
     faulty.go_wrong(stuck)
     done = run_python(program(body + "\nprint(time.monotonic())"), server.endpoint, timeout=30)

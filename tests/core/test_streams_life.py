@@ -266,15 +266,15 @@ class TestClosed:
 
 
 def any_fault(chance: random.Random) -> Any:
-    """Something that passes: a break, a refusal, or nothing."""
+    """Something that passes: a break, a refusal, or nothing. No throttling, which slows down."""
     return chance.choice(
         [
             None,
             None,
             None,
             cut(chance.randrange(400), reset=chance.random() < 0.5),
-            status(503, "SlowDown"),
             status(500, "InternalError"),
+            status(408),
             lambda request, reply: dataclasses.replace(
                 reply, cut_body_after=chance.randrange(len(reply.body) + 1)
             ),

@@ -6,11 +6,13 @@ by one for each ``limit`` successes. New transfers are started at a rate: a shar
 a second that were seen when it throttled. The rate creeps back to what the server bore before,
 then doubles each second until it is throttled again or so high that it bounds nothing any more.
 Between cuts of the rate some requests are refused to find the limit out; they are a few in a
-hundred.
+hundred. Where no success was seen lately, as at a client's start, no rate can be told and the number
+at once alone falls.
 """
 
 cdef double CUT_WINDOW = 0.5        # seconds in which several refusals count as one signal
 cdef double MEASURE_WINDOW = 0.5    # seconds over which successes are counted
+cdef double STALE = 1.0             # seconds after which a window says nothing about now
 cdef double CUT = 0.7               # share of the rate kept at a cut, as CUBIC keeps of its window
 cdef double CREEP = 0.1             # share of the earlier rate won back a second
 cdef double BURST = 0.1             # seconds' worth of starts that may come at once
@@ -23,7 +25,7 @@ cdef double UNBOUNDED = 1e5         # starts a second that no client reaches: no
 cdef void measure(Pace *pace, double now) noexcept nogil:
     cdef double elapsed = now - pace.window_start
     if elapsed >= MEASURE_WINDOW:
-        pace.success_rate = pace.window_successes / elapsed if pace.window_start > 0 else 0
+        pace.success_rate = pace.window_successes / elapsed if elapsed < STALE else 0
         pace.window_start = now
         pace.window_successes = 0
 
@@ -66,15 +68,19 @@ cdef void pace_succeeded(Pace *pace, double now) noexcept nogil:
 
 cdef void pace_throttled(Pace *pace, double now) noexcept nogil:
     """Take note that the server refused a request because there were too many."""
-    cdef double borne
+    cdef double elapsed = now - pace.window_start
+    cdef double borne = 0
     if now - pace.throttled < CUT_WINDOW:
         return
     pace.throttled = now
     pace.limit = max(1, pace.limit // 2)
     pace.credit = 0
-    borne = max(pace.success_rate, pace.window_successes / max(now - pace.window_start, 0.1))
+    if elapsed < STALE:
+        borne = max(pace.success_rate, pace.window_successes / max(elapsed, 0.1))
     if pace.rate > 0:
-        borne = min(borne, pace.rate)
+        borne = min(borne, pace.rate) if borne > 0 else pace.rate
+    elif borne == 0:
+        return                      # a first request tells nothing about how many are borne
     else:
         pace.tokens = 0
         pace.filled = now
