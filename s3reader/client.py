@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .config import S3ClientConfig
 from .constructor import S3ReaderConstructor
 from .listing import ListObjectStream
-from .names import check_bucket
+from .names import check_bucket, check_key
 from .request import encryption_headers
 from .results import HeadObjectResult, ObjectInfo
 from .session import LIBCURL, Session
@@ -60,7 +60,7 @@ class S3Client:
     ) -> None:
         self._arguments = (region, endpoint, user_agent)
         self._sender = _sender(user_agent)
-        self._config = s3client_config or S3ClientConfig()
+        self._config = _settings(s3client_config)
         self._session = Session(region, endpoint, self.user_agent_prefix, self._config)
 
     @property
@@ -103,6 +103,7 @@ class S3Client:
             ValueError: bucket, key or another argument is impossible.
         """
         check_bucket(bucket)
+        check_key(key)
         query, headers = self._extras(version_id, sse_customer_key)
         source = ObjectSource(
             self._session, bucket, key, query=query, headers=headers, object_info=object_info
@@ -127,6 +128,7 @@ class S3Client:
             S3Exception: the request failed; ``FileNotFoundError`` where there is no such object.
         """
         check_bucket(bucket)
+        check_key(key)
         query, headers = self._extras(version_id, sse_customer_key)
         return head_object(self._session, bucket, key, query, headers)
 
@@ -184,6 +186,10 @@ class S3Client:
         return f"S3Client({self.region!r})"
 
     def _extras(self, version_id: str | None, customer_key: bytes | None) -> tuple[Pairs, Pairs]:
+        if version_id is not None and not isinstance(version_id, str):
+            raise TypeError(f"version_id takes a str or None, not {type(version_id).__name__}")
+        if version_id == "":
+            raise ValueError("version_id takes the id of a version, or None for the newest")
         query: Pairs = () if version_id is None else (("versionId", version_id),)
         headers = encryption_headers(customer_key)
         if headers and self._session.signer.endpoints.exposed:
@@ -197,6 +203,15 @@ class S3Client:
 
     def _list_page(self, request: Any) -> bytes:
         return self._session.execute(request).text
+
+
+def _settings(given: Any) -> S3ClientConfig:
+    """The settings that were given, or the default ones."""
+    if given is None:
+        return S3ClientConfig()
+    if not isinstance(given, S3ClientConfig):
+        raise TypeError(f"s3client_config takes an S3ClientConfig, not {type(given).__name__}")
+    return given
 
 
 def _sender(user_agent: Any) -> str:

@@ -39,6 +39,15 @@ def quote_key(key: str) -> str:
     return quote(encoded, safe="/")
 
 
+def check_key(key: str) -> None:
+    """Raise unless `key` can be an object's key.
+
+    Raises:
+        ValueError, TypeError: as `quote_key` does.
+    """
+    quote_key(key)
+
+
 def check_bucket(bucket: str) -> None:
     """Raise unless `bucket` can be a bucket's name; older and foreign names are let through.
 

@@ -67,11 +67,28 @@ def test_keys_that_cannot_be_are_refused_before_any_request(client: S3Client) ->
         with pytest.raises(ValueError, match=r"[Kk]ey"):
             client.head_object("bucket", key)
         with pytest.raises(ValueError, match=r"[Kk]ey"):
-            client.get_object("bucket", key).read()
+            client.get_object("bucket", key)
     for bucket in ("", "s3://bucket", "a/b", "a bucket", "arn:aws:s3:::bucket"):
         for ask in (client.list_objects, lambda name: client.get_object(name, "key")):
             with pytest.raises(ValueError, match=r"[Bb]ucket"):
                 ask(bucket)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"bytes"])
+def test_arguments_of_a_wrong_type_are_refused_by_name(client: S3Client, wrong: Any) -> None:
+    for ask in (client.get_object, client.head_object):
+        with pytest.raises(TypeError, match="key takes a str"):
+            ask("bucket", wrong)
+        with pytest.raises(TypeError, match="bucket takes a str"):
+            ask(wrong, "key")
+        if wrong is not None:
+            with pytest.raises(TypeError, match="version_id takes a str"):
+                ask("bucket", "key", version_id=wrong)
+        with pytest.raises(ValueError, match="version_id"):
+            ask("bucket", "key", version_id="")
+    if wrong is not None:
+        with pytest.raises(TypeError, match="s3client_config"):
+            S3Client("us-east-1", s3client_config=wrong)
 
 
 def test_head_tells_all(s3: S3, bucket: str, client: S3Client) -> None:
