@@ -365,34 +365,6 @@ def test_fips_and_dualstack_change_no_custom_endpoint() -> None:
     assert ours.bucket("my-bucket").host == "my-bucket.s3.example.com"
 
 
-def test_bucket_in_another_region_moves_the_aws_host() -> None:
-    target = resolver("us-east-1").object("my-bucket", "key", region="cn-north-1")
-    assert target.host == "my-bucket.s3.cn-north-1.amazonaws.com.cn"
-    assert target.region == "cn-north-1"
-
-
-def test_bucket_in_another_region_leaves_a_custom_host() -> None:
-    target = resolver("us-east-1", "http://s3.example.com").bucket("my-bucket", region="RegionOne")
-    assert (target.host, target.region) == ("my-bucket.s3.example.com", "RegionOne")
-
-
-def test_aws_global_means_us_east_1() -> None:
-    assert resolver("aws-global").bucket("my-bucket").region == "us-east-1"
-
-
-@pytest.mark.parametrize("region", ["evil.example/", "a b", "US-EAST-1", "a\n", "-a", "x" * 64])
-def test_impossible_region_is_refused(region: str) -> None:
-    with pytest.raises(ValueError, match="region takes a name such as"):
-        resolver(region)
-    with pytest.raises(ValueError, match="region takes a name such as"):
-        resolver().object("my-bucket", "key", region=region)
-
-
-def test_region_of_another_type_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"region takes .* not int"):
-        resolver(1)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize(
     ("bucket", "words"),
     [
