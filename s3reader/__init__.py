@@ -3,6 +3,7 @@
 Importing this module imports neither torch, numpy nor botocore.
 """
 
+from .checksums import ChecksumError
 from .client import S3Client
 from .client import open_uri as open
 from .config import S3ClientConfig
@@ -23,6 +24,7 @@ from .errors import (
     ThrottledError,
     WrongRegionError,
 )
+from .integrity import Integrity
 from .protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructorProtocol
 from .ranged import RangedS3Reader
 from .results import HeadObjectResult, ObjectInfo, RestoreStatus
@@ -35,12 +37,14 @@ __all__ = [
     "AccessDeniedError",
     "BucketNotFoundError",
     "CertificateError",
+    "ChecksumError",
     "DCPOptimizedConstructor",
     "DCPOptimizedS3Reader",
     "DCPS3ReaderConstructorProtocol",
     "GetObjectStream",
     "HeadObjectResult",
     "IncompleteDataError",
+    "Integrity",
     "InvalidRangeError",
     "ItemRange",
     "NoCredentialsError",

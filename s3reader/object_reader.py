@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from ._ext.cursor import CursorReader
 from ._ext.memory import Memory
+from .checksums import ChecksumError
 from .feed import Feed, wrong_length
+from .integrity import FOREIGN, Integrity
 from .s3reader import S3Reader
 from .source import ObjectSource
 from .stream import GetObjectStream
@@ -66,6 +68,12 @@ class ObjectReader(CursorReader, S3Reader):
         """Requests, retries and bytes of this reader; empty with a caller's own ``get_stream``."""
         return self._source.stats() if self._source is not None else {}
 
+    @property
+    def integrity(self) -> Integrity:
+        if self._source is None:
+            return Integrity(reason=FOREIGN)
+        return self._source.verifier.integrity
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} s3://{self._bucket}/{self._key}>"
 
@@ -105,8 +113,14 @@ class ObjectReader(CursorReader, S3Reader):
         stream = self._source(start, end)
         try:
             yield stream
+        except ChecksumError:
+            self._distrust()
+            raise
         finally:
             stream.close()
+
+    def _distrust(self) -> None:
+        """Let go of bytes kept here: some of the object's are wrong, nobody knows which."""
 
     def _known_size(self) -> int | None:
         """The object's size, if anything has told it yet."""

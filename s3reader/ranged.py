@@ -66,6 +66,10 @@ class RangedS3Reader(ObjectReader):
     def _release(self) -> None:
         self._memory = self._buffer = None
 
+    def _distrust(self) -> None:
+        self._cursor.hide()
+        self._buffer = None
+
     def _reachable(self, target: int) -> int:
         if self._source is None:
             return target if target <= self._cursor.position else min(target, self._get_size())

@@ -81,11 +81,6 @@ class HeadObjectResult:
         if size is None:
             told = headers.get("content-length", "none")
             raise ValueError(f"expected the object's size as Content-Length, received {told}")
-        checksums = {
-            name: headers[f"x-amz-checksum-{name}"]
-            for name in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
-            if f"x-amz-checksum-{name}" in headers
-        }
         prefix = "x-amz-meta-"
         return cls(
             etag=headers.get("etag", ""),
@@ -96,7 +91,7 @@ class HeadObjectResult:
             content_type=headers.get("content-type"),
             content_encoding=headers.get("content-encoding"),
             version_id=headers.get("x-amz-version-id"),
-            checksums=checksums,
+            checksums=told_checksums(headers),
             checksum_type=headers.get("x-amz-checksum-type"),
             metadata={
                 name[len(prefix) :]: value
@@ -105,6 +100,15 @@ class HeadObjectResult:
             },
             parts_count=_whole(headers.get("x-amz-mp-parts-count")),
         )
+
+
+def told_checksums(headers: Mapping[str, str]) -> dict[str, str]:
+    """The checksums that a response's headers tell, in base64, by algorithm."""
+    return {
+        name: headers[f"x-amz-checksum-{name}"]
+        for name in ("crc32", "crc32c", "crc64nvme", "sha1", "sha256")
+        if f"x-amz-checksum-{name}" in headers
+    }
 
 
 def parse_headers(head: bytes) -> dict[str, str]:

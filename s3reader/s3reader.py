@@ -11,6 +11,8 @@ from abc import ABC, abstractmethod
 from io import SEEK_SET
 from typing import TYPE_CHECKING, Any
 
+from .integrity import FOREIGN, Integrity
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -47,6 +49,11 @@ class S3Reader(ABC, io.BufferedIOBase):
     def stats(self) -> dict[str, Any]:
         """Counts of this reader, with the names of `S3Client.stats`; empty if it keeps none."""
         return {}
+
+    @property
+    def integrity(self) -> Integrity:
+        """Whether the object's checksum was verified, and if not, why not."""
+        return Integrity(reason=FOREIGN)
 
     def seekable(self) -> bool:
         """True."""

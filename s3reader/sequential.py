@@ -223,7 +223,8 @@ class SequentialS3Reader(ObjectReader):
 
     def _drop(self, feed: Feed) -> None:
         """After a failure: nothing of this stream goes on, and a caller's is begun anew."""
-        if feed is self._main and self._source is None:
+        source = self._source
+        if feed is self._main and (source is None or source.verifier.failed):
             self._cursor.hide()
             self._chunks.clear()
             self._reached = 0

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from s3reader._ext.counters import Counters
 
+from .checksums import ASK
 from .errors import error_from_transport
+from .integrity import OFF, Verifier
 from .request import Request
 from .results import HeadObjectResult, ObjectInfo, parse_headers
 from .stream import GetObjectStream
@@ -45,8 +47,6 @@ class ObjectSource:
         self.key = key
         self.size: int | None = None
         self.etag: str | None = None
-        self.counters = Counters()
-        self.request = Request("GetObject", bucket, key, query, headers)
         self._query = query
         self._headers = headers
         self._info = object_info
@@ -54,6 +54,17 @@ class ObjectSource:
             self.size = object_info.size
             etag = getattr(object_info, "etag", None)
             self.etag = etag if etag and etag.startswith('"') else None
+        self._begin()
+
+    def _begin(self) -> None:
+        """What does not travel: the counts, the signed request, what was verified."""
+        asks = self.session.config.checksum_mode
+        headers = self._headers + (ASK if asks else ())
+        self.counters = Counters()
+        self.request = Request("GetObject", self.bucket, self.key, self._query, headers)
+        self.verifier = Verifier(self.bucket, self.key, "" if asks else OFF)
+        if isinstance(self._info, HeadObjectResult) and self.etag == self._info.etag:
+            self.verifier.told(self._info)
 
     def __call__(self, start: int | None = None, end: int | None = None) -> GetObjectStream:
         """A stream over bytes ``[start, end)``; by default over the whole object.
@@ -87,6 +98,7 @@ class ObjectSource:
                 self.session, self.bucket, self.key, self._query, self._headers, self.etag or ""
             )
             self.learn(self._info.size, self._info.etag)
+            self.verifier.told(self._info)
         return self._info
 
     def learn(self, size: int | None, etag: str | None) -> None:
@@ -113,13 +125,12 @@ class ObjectSource:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["counters"], state["request"]
+        del state["counters"], state["request"], state["verifier"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.counters = Counters()
-        self.request = Request("GetObject", self.bucket, self.key, self._query, self._headers)
+        self._begin()
 
     def __repr__(self) -> str:
         return f"<ObjectSource s3://{self.bucket}/{self.key}>"
@@ -135,7 +146,7 @@ def head_object(
 ) -> HeadObjectResult:
     """Ask S3 about an object; with ``etag``, about that version of it."""
     if session.config.checksum_mode:
-        headers = (*headers, ("x-amz-checksum-mode", "ENABLED"))
+        headers += ASK
     transfer = session.execute(Request("HeadObject", bucket, key, query, headers), etag=etag)
     told = parse_headers(transfer.head)
     try:

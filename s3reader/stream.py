@@ -141,9 +141,12 @@ class GetObjectStream:
         self._check_open()
         destination = Destination(buffer)
         position = self._position
+        verifier = self._source.verifier
+        mark = verifier.mark()
         try:
             count = self._fill(destination)
         except BaseException:
+            verifier.restore(mark)
             self._give_up(position)
             raise
         finally:
@@ -295,12 +298,22 @@ class GetObjectStream:
         if part.failed and received <= self._consumed:
             raise part.error
         view = part.view(self._consumed, received)
+        place = self._position
         self._position += received - self._consumed
         self._consumed = received
         self._count(len(view))
         if received == length:
             self._finish(part)
+        self._verify(part, place, view)
         return view
+
+    def _verify(self, part: Transfer, start: int, view: memoryview) -> None:
+        """Hold what is being handed out of a part to the object's checksum."""
+        verifier = self._source.verifier
+        if part.done and verifier.told_by(part):
+            # All of the object came with its checksum: what of it was handed out before counts too.
+            start, view = 0, part.view(0, part.received)
+        verifier.take(start, view)
 
     def _finish(self, part: Transfer) -> None:
         """Let go of the first part, every byte of which was handed out, and look further ahead."""
@@ -362,13 +375,16 @@ class GetObjectStream:
         if part.received < upto:
             raise part.error
         count = upto - self._consumed
-        destination.write(part.view(self._consumed, upto), offset)
+        view = part.view(self._consumed, upto)
+        destination.write(view, offset)
+        place = self._position
         self._position += count
         self._consumed = upto
         if upto == length:
             self._finish(part)
             if length == 0:
                 raise StopIteration
+        self._verify(part, place, view)
         return count
 
     def _fetch_into(self, destination: Destination, offset: int, count: int) -> int:
@@ -410,6 +426,7 @@ class GetObjectStream:
                     more = transfers(rest)
                     started += more
                     session.submit(fetcher, more)
+            self._verify_filled(fetcher, started, destination, shift)
             fetcher.wait_settled(lane)
         except BaseException:
             fetcher.cancel(lane)
@@ -420,3 +437,20 @@ class GetObjectStream:
             raise failed.error
         self._position = stop
         return stop - position
+
+    def _verify_filled(
+        self, fetcher: Fetcher, parts: list[Transfer], destination: Destination, shift: int
+    ) -> None:
+        """Verify parts in their order as they are complete, while the others still come."""
+        verifier = self._source.verifier
+        if not verifier.active and len(parts) > 1:
+            return
+        bytes_of = memoryview(destination)
+        for part in parts:
+            fetcher.wait_done(part)
+            if not part.done:
+                return
+            assert part.start is not None
+            assert part.stop is not None
+            if verifier.active or verifier.told_by(part):
+                verifier.take(part.start, bytes_of[part.start + shift : part.stop + shift])

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from s3reader.integrity import Verifier
 from s3reader.source import ObjectSource
 from s3reader.stream import GetObjectStream
 
@@ -170,6 +171,7 @@ class MemorySource(ObjectSource):
     def __init__(self, data: bytes, chunk_size: int = 1 << 16) -> None:
         self.data = data
         self.chunk_size = chunk_size
+        self.verifier = Verifier(self.bucket, self.key)
         self.fail_at: int | None = None
         self.requests: list[Range] = []
         self.infos = 0

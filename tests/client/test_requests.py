@@ -91,7 +91,7 @@ def test_requests_carry_what_they_should_and_nothing_else(
         "x-amz-security-token",
     }
     get, head, listing = server.requests
-    assert set(get.headers) - common == {"range"}
+    assert set(get.headers) - common == {"range", "x-amz-checksum-mode"}
     assert set(head.headers) - common == {"x-amz-checksum-mode"}
     assert set(listing.headers) - common == {"x-amz-optional-object-attributes"}
 

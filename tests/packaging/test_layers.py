@@ -14,6 +14,7 @@ POLICY = 1
 LAYERS = {
     "_ext": 0,
     "client": 2,
+    "integrity": 2,
     "judge": 2,
     "listing": 2,
     "request": 2,

@@ -1,7 +1,7 @@
 """Destinations: the caller's memory, held while transfers may write to it."""
 
 from cpython.buffer cimport (
-    PyBUF_ANY_CONTIGUOUS, PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release,
+    PyBUF_ANY_CONTIGUOUS, PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release,
     PyObject_CheckBuffer, PyObject_GetBuffer)
 from libc.string cimport memcpy
 
@@ -23,6 +23,12 @@ cdef class Destination:
 
     def __len__(self):
         return self.view.len if self.held else 0
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        # For looking at what was received: nobody keeps such a view beyond the call it is made in.
+        if not self.held:
+            raise BufferError("the buffer was let go of")
+        PyBuffer_FillInfo(view, self, self.view.buf, self.view.len, 1, flags)
 
     cdef char *at(self, Py_ssize_t offset) noexcept:
         return <char *> self.view.buf + offset

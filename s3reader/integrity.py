@@ -1,0 +1,255 @@
+"""The verifier: holds what streams hand out to the checksum that S3 told about the whole object.
+
+The checksum comes from responses that were made anyway: a HEAD that somebody asked for, or a GET
+whose range was the whole object. Of a partial range S3 tells at most that range's own checksum,
+and some servers wrongly the object's, so those are not looked at.
+
+Streams give each run of bytes as they hand it out, on the reading thread, while later parts are
+still on their way: the bytes are warm and the thread would only wait. CRCs are taken in any
+order and joined where runs meet; hashes only from the first byte on. Bytes that are fetched again
+replace what was known of them, so that "verified" is never said of bytes that were not looked at.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._ext.crc import combine
+from .checksums import (
+    ALGORITHMS,
+    NONE_TOLD,
+    Algorithm,
+    Checksum,
+    ChecksumError,
+    choose,
+    crc_function,
+    encode,
+    new_hash,
+)
+from .results import HeadObjectResult, parse_headers, told_checksums
+
+if TYPE_CHECKING:
+    from s3reader._ext.transfer import Transfer
+
+OFF = "checksum_mode is off"
+FOREIGN = "get_stream is not the client's own: its bytes come without checksums"
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """What is known of the bytes that a reader gave.
+
+    Args:
+        verified: "whole" when every byte of the object was fetched and has the checksum that S3
+            keeps with it, else "none".
+        algorithm: of that checksum: "crc32", "crc32c", "crc64nvme", "sha1" or "sha256"; None when
+            S3 told none.
+        type: "FULL_OBJECT" or "COMPOSITE"; None when not told.
+        reason: why nothing is verified; "" when the whole is.
+    """
+
+    verified: str = "none"
+    algorithm: str | None = None
+    type: str | None = None
+    reason: str = ""
+
+
+class _Run(NamedTuple):
+    """Bytes ``[start, end)`` that were handed out, and their CRC (0 for hashes)."""
+
+    start: int
+    end: int
+    crc: int
+
+
+class Verifier:
+    """The checksum of one object, and how much of it the bytes handed out have confirmed.
+
+    Args:
+        bucket, key: for messages.
+        reason: why nothing can be verified; "" where that depends on what S3 tells.
+    """
+
+    def __init__(self, bucket: str, key: str, reason: str = "") -> None:
+        self._bucket = bucket
+        self._key = key
+        self._off = bool(reason)
+        self._checksum = Checksum(None, None, "", reason or NONE_TOLD)
+        self._algorithm: Algorithm | None = None  # set while there is something to verify
+        self._total = 0
+        self._runs: list[_Run] = []  # sorted, apart from each other
+        self._hash: hashlib._Hash | None = None  # of the first run
+        self._verified = False
+        self._computed = ""  # the wrong value, after a mismatch
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a checksum to hold bytes to."""
+        return self._algorithm is not None
+
+    @property
+    def failed(self) -> bool:
+        """Whether bytes were handed out that turned out to be wrong."""
+        return bool(self._computed)
+
+    @property
+    def integrity(self) -> Integrity:
+        """What was verified so far."""
+        told = self._checksum
+        if self._verified:
+            return Integrity("whole", told.algorithm, told.type)
+        return Integrity("none", told.algorithm, told.type, self._reason())
+
+    def _reason(self) -> str:
+        if self._algorithm is None:
+            return self._checksum.reason
+        if self._computed:
+            return f"expected {self._checksum.text}, computed {self._computed}"
+        if not self._total:
+            return "the object is empty"
+        count = sum(run.end - run.start for run in self._runs)
+        return (
+            f"{count} of {self._total} bytes were read since the checksum is known"
+            f"{'' if self._algorithm.polynomial else ', in order from the first'}"
+        )
+
+    # What is to be verified.
+
+    def told(self, info: HeadObjectResult) -> None:
+        """Take the checksum that a HEAD told."""
+        self._expect(info.checksums, info.checksum_type, info.etag, info.size)
+
+    def told_by(self, part: Transfer) -> bool:
+        """Take the checksum that a settled part's response told, if that was of the whole object.
+
+        Returns:
+            Whether it was, and told for the first time what can be verified: then the part's bytes
+            are the whole object's, and the caller gives all of them to `take`.
+        """
+        total = part.total
+        if self._off or self._algorithm is not None or part.start != 0 or part.stop != total:
+            return False
+        assert total is not None
+        head = part.head
+        if b"x-amz-checksum-" not in head.lower():
+            return False
+        # A part that was resumed has the head of its last piece.
+        headers = parse_headers(head)
+        whole = f"bytes 0-{total - 1}/{total}"
+        if part.status != 200 and headers.get("content-range", "").lower() != whole:
+            return False
+        kind = headers.get("x-amz-checksum-type")
+        return self._expect(told_checksums(headers), kind, part.etag, total)
+
+    def _expect(self, told: Mapping[str, str], kind: str | None, etag: str, total: int) -> bool:
+        if self._off or self._algorithm is not None or not told:
+            return False
+        self._checksum = choose(told, kind, etag)
+        if self._checksum.reason:
+            return False
+        assert self._checksum.algorithm is not None
+        self._algorithm = ALGORITHMS[self._checksum.algorithm]
+        self._total = total
+        return True
+
+    # What was handed out.
+
+    def mark(self) -> object:
+        """What is known now, to go back to with `restore`."""
+        running = None if self._hash is None else self._hash.copy()
+        return self._computed, (list(self._runs), running, self._verified)
+
+    def restore(self, mark: Any) -> None:
+        """Forget the bytes since `mark`: they were not handed out after all."""
+        computed, state = mark
+        if computed == self._computed:
+            self._runs, self._hash, self._verified = state
+
+    def take(self, start: int, view: memoryview) -> None:
+        """Take note that the bytes from ``start`` on are being handed out.
+
+        Raises:
+            ChecksumError: they complete the object, and it is not what its checksum is of; or it
+                was not, and these bytes do not belong to reading it again from its start.
+        """
+        algorithm = self._algorithm
+        if algorithm is None or not len(view):
+            return
+        end = start + len(view)
+        if self.failed and start and not self._continues(start):
+            raise self._error()
+        if algorithm.polynomial:
+            self._take_crc(algorithm, start, end, view)
+        else:
+            self._take_hash(algorithm, start, end, view)
+        if self._runs and self._runs[0][:2] == (0, self._total):
+            self._conclude(algorithm)
+
+    def _continues(self, start: int) -> bool:
+        return bool(self._runs) and self._runs[0].start == 0 and self._runs[0].end == start
+
+    def _take_crc(self, algorithm: Algorithm, start: int, end: int, view: memoryview) -> None:
+        update = crc_function(algorithm.name)
+        assert update is not None
+        before = [run for run in self._runs if run.end <= start]
+        after = [run for run in self._runs if run.start >= end]
+        self._verified &= len(before) + len(after) == len(self._runs)
+        if before and before[-1].end == start:
+            last = before.pop()
+            run = _Run(last.start, end, update(view, last.crc))
+        else:
+            run = _Run(start, end, update(view, 0))
+        if after and after[0].start == end:
+            next_run = after.pop(0)
+            bits = 8 * algorithm.size
+            length = next_run.end - next_run.start
+            joined = combine(run.crc, next_run.crc, length, algorithm.polynomial, bits)
+            run = _Run(run.start, next_run.end, joined)
+        self._runs = [*before, run, *after]
+
+    def _take_hash(self, algorithm: Algorithm, start: int, end: int, view: memoryview) -> None:
+        if start == 0:
+            self._hash = new_hash(algorithm.name)
+        elif self._hash is None or not self._continues(start):
+            if self._runs and start < self._runs[0].end:
+                self._runs = []  # fetched again
+                self._verified = False
+            return
+        self._hash.update(view)
+        self._verified = False
+        self._runs = [_Run(0, end, 0)]
+
+    def _conclude(self, algorithm: Algorithm) -> None:
+        """Every byte was handed out: compare."""
+        if algorithm.polynomial:
+            computed = self._runs[0].crc.to_bytes(algorithm.size, "big")
+        else:
+            assert self._hash is not None
+            computed = self._hash.digest()
+        self._verified = computed == base64.b64decode(self._checksum.text)
+        self._computed = "" if self._verified else encode(computed)
+        if not self._verified:
+            self._runs = []
+            self._hash = None
+            raise self._error()
+
+    def _error(self) -> ChecksumError:
+        assert self._algorithm is not None
+        return ChecksumError(
+            f"reading s3://{self._bucket}/{self._key}: the {self._total} bytes received are not "
+            f"what was stored: expected {self._algorithm.title} {self._checksum.text}, computed "
+            f"{self._computed}. What was read of it so far is not to be used. Read it again from "
+            "its start; if it persists, look for what changes bytes between S3 and here (a proxy, "
+            "memory), or for an object stored with a wrong checksum.",
+            algorithm=self._algorithm.name,
+            expected=self._checksum.text,
+            computed=self._computed,
+            bucket=self._bucket,
+            key=self._key,
+            operation="GetObject",
+            range=(0, self._total),
+        )
