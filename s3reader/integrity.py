@@ -6,7 +6,7 @@ and some servers wrongly the object's, so those are not looked at.
 
 Streams give each run of bytes as they hand it out, on the reading thread, while later parts are
 still on their way: the bytes are warm and the thread would only wait. CRCs are taken in any
-order and joined where runs meet; hashes only from the first byte on. Bytes that are fetched again
+order and joined in the end; hashes only from the first byte on. Bytes that are fetched again
 replace what was known of them, so that "verified" is never said of bytes that were not looked at.
 """
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from s3reader._ext.transfer import Transfer
 
 OFF = "checksum_mode is off"
+MOST_RUNS = 64
+"""Runs that are remembered before and after the newest: who reads an object here and there for
+long will hardly read the whole of it, and looking through the runs must not grow."""
+
 FOREIGN = "get_stream is not the client's own: its bytes come without checksums"
 
 
@@ -81,7 +85,7 @@ class Verifier:
         self._checksum = Checksum(None, None, "", reason or NONE_TOLD)
         self._algorithm: Algorithm | None = None  # set while there is something to verify
         self._total = 0
-        self._runs: list[_Run] = []  # sorted, apart from each other
+        self._runs: list[_Run] = []  # sorted, none overlaps another
         self._hash: hashlib._Hash | None = None  # of the first run
         self._verified = False
         self._computed = ""  # the wrong value, after a mismatch
@@ -186,7 +190,7 @@ class Verifier:
             self._take_crc(algorithm, start, end, view)
         else:
             self._take_hash(algorithm, start, end, view)
-        if self._runs and self._runs[0][:2] == (0, self._total):
+        if self._complete():
             self._conclude(algorithm)
 
     def _continues(self, start: int) -> bool:
@@ -203,13 +207,7 @@ class Verifier:
             run = _Run(last.start, end, update(view, last.crc))
         else:
             run = _Run(start, end, update(view, 0))
-        if after and after[0].start == end:
-            next_run = after.pop(0)
-            bits = 8 * algorithm.size
-            length = next_run.end - next_run.start
-            joined = combine(run.crc, next_run.crc, length, algorithm.polynomial, bits)
-            run = _Run(run.start, next_run.end, joined)
-        self._runs = [*before, run, *after]
+        self._runs = [*before[-MOST_RUNS:], run, *after[:MOST_RUNS]]
 
     def _take_hash(self, algorithm: Algorithm, start: int, end: int, view: memoryview) -> None:
         if start == 0:
@@ -223,10 +221,23 @@ class Verifier:
         self._verified = False
         self._runs = [_Run(0, end, 0)]
 
+    def _complete(self) -> bool:
+        """Whether the runs adjoin each other and are the whole object."""
+        end = 0
+        for run in self._runs:
+            if run.start != end:
+                return False
+            end = run.end
+        return end == self._total
+
     def _conclude(self, algorithm: Algorithm) -> None:
         """Every byte was handed out: compare."""
         if algorithm.polynomial:
-            computed = self._runs[0].crc.to_bytes(algorithm.size, "big")
+            crc = 0
+            for run in self._runs:
+                length = run.end - run.start
+                crc = combine(crc, run.crc, length, algorithm.polynomial, 8 * algorithm.size)
+            computed = crc.to_bytes(algorithm.size, "big")
         else:
             assert self._hash is not None
             computed = self._hash.digest()
