@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import FLOOR
-from report import OWN, Table
+from report import OWN, Table, figures
 
 _COLOURS = {FLOOR: "#8a8a8a", OWN: "#1f6fb2"}
 _PEER_COLOUR = "#d9a05b"
@@ -58,7 +58,7 @@ def _panel(panel: Any, table: Table, values: list[float], side: int) -> None:
     scores = _shown(table)
     colours = [_COLOURS.get(score.peer, _PEER_COLOUR) for score in scores]
     bars = panel.barh([score.name for score in scores], values, color=colours)
-    panel.bar_label(bars, fmt="%.3g", padding=3)
+    panel.bar_label(bars, [figures(value) for value in values], padding=3)
     panel.margins(x=0.12)
     panel.set_xlabel(_UNITS[table.case.unit][side])
     panel.spines[["top", "right"]].set_visible(False)

@@ -157,8 +157,8 @@ def _row(table: Table, score: Score) -> list[str]:
     name = f"**{score.name}**" if score.peer == OWN else score.name
     return [
         name + (f" (failed later: {score.missing})" if score.failed else ""),
-        _figures(table.speed(score)),
-        _figures(table.cost(score)),
+        figures(table.speed(score)),
+        figures(table.cost(score)),
         *ratios,
         f"{score.median(lambda run: run.extra_memory) / 1e6:.1f}",
         f"{score.median(lambda run: run.requests):.0f}",
@@ -166,7 +166,7 @@ def _row(table: Table, score: Score) -> list[str]:
     ]
 
 
-def _figures(value: float) -> str:
+def figures(value: float) -> str:
     """Three significant digits, never an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
