@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from s3reader._ext.counters import Counters
+from s3reader._ext.transfer import Lane, Transfer
 
 from .checksums import ASK
 from .errors import error_from_transport
@@ -118,6 +119,25 @@ class ObjectSource:
             raise error_from_transport(
                 "changed", detail, bucket=self.bucket, key=self.key, operation="GetObject"
             )
+
+    def transfer(self, lane: Lane, start: int | None, stop: int, **place: Any) -> Transfer:
+        """One request for bytes ``[start, stop)``, held to the version and size known so far.
+
+        Args:
+            lane: what it is waited for with.
+            start: None for the last ``stop`` bytes.
+            place: ``destination`` and ``offset`` of a buffer; by default a pooled chunk.
+        """
+        return Transfer(
+            lane,
+            self.request,
+            self.session.pool,
+            start,
+            stop,
+            etag=self.etag or "",
+            total=self.size,
+            **place,
+        )
 
     def stats(self) -> dict[str, Any]:
         """Counts of this object's requests, as `S3Client.stats` gives them for all."""

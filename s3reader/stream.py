@@ -10,14 +10,15 @@ asked for, and when its head is there the others follow, clamped to the object.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from s3reader._ext.destination import Destination
 from s3reader._ext.fetcher import Fetcher
 from s3reader._ext.ranges import split
-from s3reader._ext.transfer import Lane, Transfer
+from s3reader._ext.transfer import Transfer
+
+from .readahead import ReadAhead
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 SMALLEST_CHUNK = 1024 * 1024
 """Bytes that iteration waits for at least, unless the part has fewer left: large enough that a
 chunk's bookkeeping is small beside it, small enough that the first one comes soon."""
-
-FIRST_WINDOW = 2
-"""Parts fetched ahead when a stream begins; doubles with each part that was consumed."""
 
 
 class GetObjectStream:
@@ -49,14 +47,8 @@ class GetObjectStream:
         self._position = start
         self._end = end if start is not None else None
         self._suffix = end if start is None else None
-        self._fetcher: Fetcher | None = None
-        self._lane: Lane | None = None
-        # Parts on their way or received, in order, adjoining; the first one holds the position.
-        self._parts: deque[Transfer] = deque()
+        self._ahead = ReadAhead(source)  # its first part holds the position
         self._consumed = 0  # bytes of the first part that were handed out
-        self._window = FIRST_WINDOW
-        self._taken: deque[int] = deque()  # bytes of the budget that each part holds
-        self._budget = source.session.budget
         self._fills = 0  # buffers that were filled
         self._closed = False
 
@@ -100,7 +92,7 @@ class GetObjectStream:
         """Start the transfer. Idempotent."""
         self._check_open()
         try:
-            self._top_up(FIRST_WINDOW)
+            self._top_up()
         except BaseException:
             self._give_up(self._position)
             raise
@@ -157,15 +149,17 @@ class GetObjectStream:
     def close(self) -> None:
         """Cancel what is on its way and give the memory back. Idempotent."""
         self._closed = True
-        self._drop_parts()
+        self._give_up(self._position)
 
     def __del__(self) -> None:
-        if getattr(self, "_parts", None):
-            self._drop_parts()
+        ahead = getattr(self, "_ahead", None)
+        if ahead is not None and ahead.parts:
+            ahead.drop()
 
     def _give_up(self, position: int | None) -> None:
         """After an error: nothing is on its way, and the position is where it was."""
-        self._drop_parts()
+        self._ahead.drop()
+        self._consumed = 0
         self._position = position
 
     def _check_open(self) -> None:
@@ -187,113 +181,56 @@ class GetObjectStream:
 
     def _locate(self) -> None:
         """Wait for the response that tells size and, for a tail, where it begins."""
-        self._top_up(1)
-        if self._parts:
-            self._wait_head(self._parts[0])
+        self._top_up()
+        if self._ahead.parts:
+            self._wait_head(self._ahead.parts[0])
+
+    def _ready(self) -> Fetcher:
+        """This process's fetcher; parts of another's, from before a fork, are forgotten."""
+        if self._ahead.renew():
+            self._consumed = 0
+        return self._source.session.fetcher
+
+    def _top_up(self) -> None:
+        """Have parts on their way, as far as the window, the budget and the range go."""
+        self._ready()
+        if self._position is None:
+            assert self._suffix is not None
+            self._ahead.locate(self._suffix)
+        else:
+            self._ahead.top_up(self._position, self._end)
 
     def _wait_head(self, part: Transfer) -> None:
-        assert self._fetcher is not None
         if not part.head_known:
-            self._fetcher.wait_head(part)
+            self._source.session.fetcher.wait_head(part)
             if part.failed:
                 raise part.error
         self._source.learn(part.total, part.etag)
         if self._position is None:
             self._position = part.start
 
-    # Parts fetched ahead into chunks.
-
-    def _ready(self) -> Fetcher:
-        """The fetcher to use; what was on its way in a process this one was forked from is lost."""
-        fetcher = self._source.session.fetcher
-        if fetcher is not self._fetcher:
-            if self._parts:
-                self._drop_parts()
-            self._fetcher = fetcher
-            self._budget = self._source.session.budget
-        return fetcher
-
-    def _part(self, start: int | None, stop: int | None, lane: Lane, **place: Any) -> Transfer:
-        source = self._source
-        return Transfer(
-            lane,
-            source.request,
-            source.session.pool,
-            start,
-            stop,
-            etag=source.etag or "",
-            total=source.size,
-            **place,
-        )
-
-    def _top_up(self, window: int) -> None:
-        """Have parts on their way, up to ``window`` of them."""
-        self._ready()
-        if self._lane is None:
-            self._lane = self._source.session.lane(self._source.counters)
-        if self._position is None:
-            if not self._parts:
-                assert self._suffix is not None
-                self._start([(None, self._suffix)])
-            return
-        limit = self._limit()
-        part_size = self._source.session.config.part_size
-        if limit is None:
-            if not self._parts:
-                stop = self._position + part_size
-                stop = stop if self._end is None else min(stop, self._end)
-                if stop > self._position:
-                    self._start([(self._position, stop)])
-            return
-        begin = self._parts[-1].stop if self._parts else self._position
-        assert begin is not None
-        wanted: list[tuple[int | None, int]] = []
-        while len(self._parts) + len(wanted) < window and begin < limit:
-            stop = min(begin + part_size, limit)
-            # The part that is read next is needed whatever the budget says.
-            if not self._budget.take(stop - begin, not self._parts and not wanted):
-                break
-            self._taken.append(stop - begin)
-            wanted.append((begin, stop))
-            begin = stop
-        if wanted:
-            self._start(wanted, taken=True)
-
-    def _start(self, ranges: list[tuple[int | None, int]], *, taken: bool = False) -> None:
-        assert self._lane is not None
-        assert self._fetcher is not None
-        parts = [self._part(start, stop, self._lane) for start, stop in ranges]
-        if not taken:
-            for start, stop in ranges:
-                length = stop - (start or 0)
-                self._budget.take(length, True)
-                self._taken.append(length)
-        self._parts.extend(parts)
-        self._source.session.submit(self._fetcher, parts)
-
     def _next_view(self, least: int) -> memoryview:
         """What came of the next part, once that is at least ``least`` bytes or all of it."""
         while True:
             self._ready()
-            if not self._parts:
+            if not self._ahead.parts:
                 limit = self._limit()
                 if self._position is not None and limit is not None and self._position >= limit:
                     raise StopIteration
                 if self._position is not None and self._position == self._end:
                     raise StopIteration
-            self._top_up(self._window)
-            part = self._parts[0]
+            self._top_up()
+            part = self._ahead.parts[0]
             self._wait_head(part)
-            self._top_up(self._window)
+            self._top_up()
             assert part.start is not None
             assert part.stop is not None
             length = part.stop - part.start
             if self._consumed < length:
                 break
-            self._retire()  # an empty object, or a range past its end
-        assert self._fetcher is not None
+            self._finish(part)  # an empty object, or a range past its end
         assert self._position is not None
-        self._fetcher.wait_received(part, min(length, self._consumed + least))
+        self._source.session.fetcher.wait_received(part, min(length, self._consumed + least))
         received = part.received
         if part.failed and received <= self._consumed:
             raise part.error
@@ -316,30 +253,12 @@ class GetObjectStream:
         verifier.take(start, view)
 
     def _finish(self, part: Transfer) -> None:
-        """Let go of the first part, every byte of which was handed out, and look further ahead."""
-        assert self._fetcher is not None
-        self._fetcher.wait_done(part)
+        """Let go of the first part, every byte of which was handed out."""
+        self._source.session.fetcher.wait_done(part)
         if part.failed:  # the body went on after its promised end: not this object's bytes
             raise part.error
-        self._retire()
-        self._window = min(2 * self._window, self._fetcher.max_connections + 1)
-
-    def _retire(self) -> None:
-        """Let go of the first part: all of it was handed out."""
-        self._parts.popleft()
-        self._budget.give(self._taken.popleft())
+        self._ahead.retire()
         self._consumed = 0
-
-    def _drop_parts(self) -> None:
-        """Cancel what is on its way; what is read next is asked for again."""
-        lane, self._lane = self._lane, None
-        if lane is not None and self._fetcher is not None:
-            self._fetcher.cancel(lane)
-        self._parts.clear()
-        self._budget.give(sum(self._taken))
-        self._taken.clear()
-        self._consumed = 0
-        self._window = FIRST_WINDOW
 
     # Straight into a buffer.
 
@@ -347,7 +266,7 @@ class GetObjectStream:
         count = len(destination)
         filled = 0
         self._ready()
-        while filled < count and (self._parts or self._position is None):
+        while filled < count and (self._ahead.parts or self._position is None):
             try:
                 filled += self._copy_view(destination, filled, count - filled)
             except StopIteration:
@@ -357,21 +276,20 @@ class GetObjectStream:
         self._fills += 1
         if self._fills > 1:
             # Read piece by piece: have the next pieces on their way. Ends with the range.
-            self._top_up(self._window)
+            self._top_up()
         return filled
 
     def _copy_view(self, destination: Destination, offset: int, room: int) -> int:
         """Copy what was fetched ahead, but no more than ``room`` bytes."""
-        self._top_up(self._window)
-        part = self._parts[0]
+        self._top_up()
+        part = self._ahead.parts[0]
         self._wait_head(part)
-        assert self._fetcher is not None
         assert part.start is not None
         assert part.stop is not None
         assert self._position is not None
         length = part.stop - part.start
         upto = min(length, self._consumed + room)
-        self._fetcher.wait_received(part, upto)
+        self._source.session.fetcher.wait_received(part, upto)
         if part.received < upto:
             raise part.error
         count = upto - self._consumed
@@ -406,7 +324,9 @@ class GetObjectStream:
 
         def transfers(ranges: list[tuple[int, int]]) -> list[Transfer]:
             return [
-                self._part(start, end, lane, destination=destination, offset=start + shift)
+                self._source.transfer(
+                    lane, start, end, destination=destination, offset=start + shift
+                )
                 for start, end in ranges
             ]
 

@@ -9,9 +9,12 @@ cdef struct Pace:                   # guarded by the loop's lock
     double tokens                   # starts that are allowed right now
     double filled                   # monotonic time tokens were added last
     double throttled                # monotonic time of the latest cut
-    double window_start             # monotonic time from which successes are counted
-    int window_successes
-    double success_rate             # of the window before; a second
+    double window_start             # monotonic time from which answers are counted
+    int successes                   # in this window
+    int refusals
+    int successes_before            # in the window before
+    int refusals_before
+    double success_rate             # in the window before; a second
 
 # All under the loop's lock; ``now`` is monotonic time.
 cdef int pace_room(Pace *pace, int running, double now) noexcept nogil

@@ -5,9 +5,10 @@ their size, so two things fall when it does. The number of transfers at once is 
 by one for each ``limit`` successes. New transfers are started at a rate: a share of the successes
 a second that were seen when it throttled. The rate creeps back to what the server bore before,
 then doubles each second until it is throttled again or so high that it bounds nothing any more.
-Between cuts of the rate some requests are refused to find the limit out; they are a few in a
-hundred. Where no success was seen lately, as at a client's start, no rate can be told and the number
-at once alone falls.
+
+Refusals that are no more than a share of the answers do not lower the rate: finding the limit out
+takes some, and a server that refuses at random would otherwise bring a client to a halt. Where no
+success was seen lately, as at a client's start, no rate can be told.
 """
 
 cdef double CUT_WINDOW = 0.5        # seconds in which several refusals count as one signal
@@ -15,6 +16,8 @@ cdef double MEASURE_WINDOW = 0.5    # seconds over which successes are counted
 cdef double STALE = 1.0             # seconds after which a window says nothing about now
 cdef double CUT = 0.7               # share of the rate kept at a cut, as CUBIC keeps of its window
 cdef double CREEP = 0.1             # share of the earlier rate won back a second
+cdef double TOLERATED = 0.25        # share of answers that may be refusals without a cut
+cdef int FEWEST = 3                 # refusals that a share is told from
 cdef double BURST = 0.1             # seconds' worth of starts that may come at once
 # Starts a second: what a quiet client was seen to do is no limit of the server's, so a lone refusal
 # must not cut it to that. S3 bears thousands a second; below this the retries' own delays do.
@@ -24,10 +27,15 @@ cdef double UNBOUNDED = 1e5         # starts a second that no client reaches: no
 
 cdef void measure(Pace *pace, double now) noexcept nogil:
     cdef double elapsed = now - pace.window_start
-    if elapsed >= MEASURE_WINDOW:
-        pace.success_rate = pace.window_successes / elapsed if elapsed < STALE else 0
-        pace.window_start = now
-        pace.window_successes = 0
+    if elapsed < MEASURE_WINDOW:
+        return
+    if elapsed >= STALE:
+        pace.successes = pace.refusals = 0
+    pace.success_rate = pace.successes / elapsed
+    pace.successes_before = pace.successes
+    pace.refusals_before = pace.refusals
+    pace.successes = pace.refusals = 0
+    pace.window_start = now
 
 
 cdef void refill(Pace *pace, double now) noexcept nogil:
@@ -58,7 +66,7 @@ cdef void pace_started(Pace *pace) noexcept nogil:
 
 cdef void pace_succeeded(Pace *pace, double now) noexcept nogil:
     measure(pace, now)
-    pace.window_successes += 1
+    pace.successes += 1
     if pace.limit < pace.ceiling:
         pace.credit += 1
         if pace.credit >= pace.limit:
@@ -68,22 +76,27 @@ cdef void pace_succeeded(Pace *pace, double now) noexcept nogil:
 
 cdef void pace_throttled(Pace *pace, double now) noexcept nogil:
     """Take note that the server refused a request because there were too many."""
-    cdef double elapsed = now - pace.window_start
-    cdef double borne = 0
+    cdef double borne
+    cdef int refusals, answers
+    measure(pace, now)
+    pace.refusals += 1
     if now - pace.throttled < CUT_WINDOW:
         return
     pace.throttled = now
     pace.limit = max(1, pace.limit // 2)
     pace.credit = 0
-    if elapsed < STALE:
-        borne = max(pace.success_rate, pace.window_successes / max(elapsed, 0.1))
+    refusals = pace.refusals + pace.refusals_before
+    answers = refusals + pace.successes + pace.successes_before
+    if refusals < FEWEST or refusals < TOLERATED * answers:
+        return
+    borne = max(pace.success_rate, pace.successes / max(now - pace.window_start, 0.1))
     if pace.rate > 0:
         borne = min(borne, pace.rate) if borne > 0 else pace.rate
-    elif borne == 0:
-        return                      # a first request tells nothing about how many are borne
-    else:
+    elif borne > 0:
         pace.tokens = 0
         pace.filled = now
+    else:
+        return
     pace.rate_before = max(LEAST, borne)
     pace.rate = CUT * pace.rate_before
 
