@@ -40,6 +40,8 @@ class MadeWith(NamedTuple):
 
     credentials: Credentials | None
     region: str
+    epoch: int
+    """Of the signer, before it looked at the rest."""
 
 
 class Request:
@@ -54,7 +56,6 @@ class Request:
 
     __slots__ = (
         "bucket",
-        "epoch",
         "headers",
         "key",
         "operation",
@@ -76,7 +77,6 @@ class Request:
         self.query = canonical_query(list(query)) if query else ""
         self.headers = headers
         self.signed: SignedRequest | None = None
-        self.epoch = -1
 
     @property
     def method(self) -> str:
@@ -134,8 +134,10 @@ class Signer:
         """Sign a request unless its signature is still fresh; may block while credentials come."""
         now = time.monotonic()
         signed = request.signed
-        if signed is not None and request.epoch == self._epoch and now < signed.sign_again:
-            return signed
+        if signed is not None and now < signed.sign_again:
+            made_with: MadeWith = signed.made_with
+            if made_with.epoch == self._epoch:
+                return signed
         epoch = self._epoch
         target = self._target(request)
         credentials = self._credentials_for(request)
@@ -159,10 +161,9 @@ class Signer:
                 time.time() + self._clock_offset,
             )
         url = f"{target.url}?{request.query}" if request.query else target.url
-        made_with = MadeWith(credentials, target.region)
+        made_with = MadeWith(credentials, target.region, epoch)
         signed = SignedRequest(url.encode("ascii"), headers, sign_again, made_with)
         request.signed = signed
-        request.epoch = epoch
         return signed
 
     def _credentials_for(self, request: Request) -> Credentials | None:
