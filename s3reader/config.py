@@ -57,7 +57,7 @@ class S3ClientConfig:
         credentials: a mapping with ``access_key_id``, ``secret_access_key`` and perhaps
             ``session_token`` and ``expiry_time``, or a callable that returns one and is called
             again before it expires. boto3's and botocore's names of the keys work as well.
-        checksum_mode: ask S3 for the object's checksums.
+        checksum_mode: ask S3 for the object's checksums, and verify whole objects against them.
         hedge: send a slow request a second time and take the first answer.
 
     Raises:
