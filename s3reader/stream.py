@@ -365,12 +365,14 @@ class GetObjectStream:
         verifier = self._source.verifier
         if not verifier.active and len(parts) > 1:
             return
-        bytes_of = memoryview(destination)
-        for part in parts:
-            fetcher.wait_done(part)
-            if not part.done:
-                return
-            assert part.start is not None
-            assert part.stop is not None
-            if verifier.active or verifier.told_by(part):
-                verifier.take(part.start, bytes_of[part.start + shift : part.stop + shift])
+        # Released at once, exceptions or not: nothing may look at the buffer after the call.
+        with memoryview(destination) as received:
+            for part in parts:
+                fetcher.wait_done(part)
+                if not part.done:
+                    return
+                assert part.start is not None
+                assert part.stop is not None
+                if verifier.active or verifier.told_by(part):
+                    with received[part.start + shift : part.stop + shift] as view:
+                        verifier.take(part.start, view)

@@ -170,6 +170,25 @@ def test_wrong_byte_of_a_small_object_is_an_error(
     assert reader.integrity.verified == "whole"
 
 
+def test_nothing_looks_at_the_buffer_after_the_call_though_the_error_lives(serve: Serve) -> None:
+    script = ChecksummedObject(LARGE)
+    client, _ = serve(script)
+    stream = open_large(client)._get_stream()
+    script.flipped = 1
+    buffer = bytearray(len(LARGE))
+    with pytest.raises(ChecksumError) as caught:
+        stream.readinto(buffer)
+    buffer.clear()  # refused while anything refers to its memory
+    place = caught.tb
+    while place is not None:
+        for name, value in place.tb_frame.f_locals.items():
+            if isinstance(value, memoryview):
+                with pytest.raises(ValueError, match="released"):
+                    value.tobytes()
+                assert name in ("view", "received")
+        place = place.tb_next
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("way", [in_one_piece, in_pieces])
 def test_every_algorithm_is_verified(
