@@ -6,6 +6,7 @@ from typing_extensions import Self
 from s3reader._ext.chunks import ChunkPool
 from s3reader._ext.counters import Counters
 from s3reader._ext.destination import Destination
+from s3reader._ext.scatter import Scatter
 
 faults: Final[dict[str, int]]
 
@@ -50,6 +51,7 @@ class Transfer:
         etag: str = "",
         total: int | None = None,
         head: bool = False,
+        scatter: Scatter | None = None,
     ) -> Self: ...
     @property
     def lane(self) -> Lane: ...

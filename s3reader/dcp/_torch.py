@@ -7,7 +7,16 @@ the file to change. Written for torch 2.6 and what came after.
 from __future__ import annotations
 
 from torch.distributed.checkpoint.filesystem import FileSystemBase, FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata
-from torch.distributed.checkpoint.planner import LoadPlan
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.planner import LoadItemType, LoadPlan, LoadPlanner, ReadItem
 
-__all__ = ["FileSystemBase", "FileSystemReader", "LoadPlan", "Metadata"]
+__all__ = [
+    "FileSystemBase",
+    "FileSystemReader",
+    "LoadItemType",
+    "LoadPlan",
+    "LoadPlanner",
+    "Metadata",
+    "ReadItem",
+    "TensorStorageMetadata",
+]

@@ -12,6 +12,7 @@ from s3reader._ext.chunks cimport Block, BlockPool
 from s3reader._ext.counters cimport Tally
 from s3reader._ext.libcurl cimport CURL, CURL_ERROR_SIZE, curl_slist
 from s3reader._ext.response cimport ETAG_SIZE, Head
+from s3reader._ext.scatter cimport Table
 from s3reader._ext.threads cimport pthread_cond_t, pthread_mutex_t
 
 cdef enum:
@@ -75,8 +76,10 @@ cdef struct Exchange:
     char etag[ETAG_SIZE]            # the version that must come; "" for any, then the one that came
     int64_t total                   # the object's size; -1 while unknown
 
-    # Where the bytes go: the caller's memory, or a block taken when the length is known.
+    # Where the bytes go: the caller's memory in one piece or in many, or a block taken when the
+    # length is known.
     char *destination
+    const Table *scatter            # owned by the Transfer's Scatter
     Block *block
     BlockPool *pool
     int64_t received                # bytes in place, counted from start (atomic)

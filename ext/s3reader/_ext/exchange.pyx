@@ -23,6 +23,7 @@ from s3reader._ext.libcurl cimport (
     CURLOPT_URL, CURLOPT_WRITEDATA, curl_slist, get_long, get_microseconds, set_long, set_pointer,
     set_string)
 from s3reader._ext.response cimport head_reset, head_take
+from s3reader._ext.scatter cimport scatter_bytes
 from s3reader._ext.threads cimport (
     load, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock, store)
 
@@ -116,7 +117,7 @@ cdef Fault judge_head(Exchange *exchange) noexcept nogil:
     exchange.stop = stop
     exchange.total = head.total
     memcpy(exchange.etag, head.etag, ETAG_SIZE)
-    if exchange.destination == NULL and exchange.block == NULL:
+    if exchange.destination == NULL and exchange.scatter == NULL and exchange.block == NULL:
         exchange.block = take_block(exchange.pool, max(<int64_t> 1, wanted(exchange)))
         if exchange.block == NULL:
             return FAULT_NO_MEMORY
@@ -177,8 +178,11 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
     if <int64_t> length > wanted(exchange) - received:
         exchange.fault = FAULT_LONG_BODY
         return 0
-    place = exchange.destination if exchange.destination != NULL else exchange.block.data
-    memcpy(place + received, data, length)
+    if exchange.scatter != NULL:
+        scatter_bytes(exchange.scatter, exchange.start + received, data, length)
+    else:
+        place = exchange.destination if exchange.destination != NULL else exchange.block.data
+        memcpy(place + received, data, length)
     received += length
     store(&exchange.received, received)
     exchange.progress = exchange.activity

@@ -5,6 +5,7 @@ from s3reader._ext.counters cimport Counters
 from s3reader._ext.destination cimport Destination
 from s3reader._ext.exchange cimport Exchange, LaneState
 from s3reader._ext.libcurl cimport curl_slist
+from s3reader._ext.scatter cimport Scatter
 
 
 cdef class SignedRequest:
@@ -25,6 +26,7 @@ cdef class Transfer:
     cdef Exchange exchange
     cdef readonly Lane lane
     cdef readonly Destination destination
+    cdef Scatter scatter            # what the exchange's table belongs to
     cdef ChunkPool pool
     cdef readonly SignedRequest signed  # what the exchange's URL and headers point into
     cdef Chunk chunk

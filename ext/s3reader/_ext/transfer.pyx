@@ -100,6 +100,8 @@ cdef class Transfer:
         the end. Both None for an exchange without a range (a document).
     destination, offset
         The caller's memory and where in it the first byte goes.
+    scatter
+        In place of a destination: where each byte goes.
     etag, total
         Version and size that the object must have, where they are known already.
     head
@@ -109,7 +111,7 @@ cdef class Transfer:
     def __cinit__(self, Lane lane not None, request, ChunkPool pool not None, start=None,
                   stop=None, *, Destination destination=None, Py_ssize_t offset=0,
                   str etag="", total=None,
-                  bint head=False):
+                  bint head=False, Scatter scatter=None):
         cdef bytes encoded = etag.encode("latin-1")
         memset(&self.exchange, 0, sizeof(Exchange))
         self.lane = lane
@@ -138,6 +140,9 @@ cdef class Transfer:
             if stop is None or not 0 <= length <= len(destination) - offset or offset < 0:
                 raise ValueError(f"{length} bytes do not fit at {offset} of {len(destination)}")
             self.exchange.destination = destination.at(offset)
+        elif scatter is not None:
+            self.scatter = scatter
+            self.exchange.scatter = &scatter.table
 
     def __dealloc__(self):
         # The I/O thread refers to what is in flight but keeps nothing alive. Streams cancel their

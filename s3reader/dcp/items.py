@@ -1,0 +1,162 @@
+"""What a plan reads of a checkpoint's files: its items, grouped into the requests that fetch them.
+
+Several items of a plan may want the same stored bytes (a tied tensor, a tensor that was sharded
+otherwise); they become one `Entry`, fetched once. Entries near each other share requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from s3reader._ext.ranges import split
+from s3reader.dcp_optimized import DEFAULT_MAX_GAP_SIZE
+from s3reader.gather import Part
+from s3reader.source import ObjectSource
+
+from ._torch import Metadata, ReadItem, TensorStorageMetadata
+
+LARGEST_DEFAULT_GAP = 2 * 1024 * 1024
+"""Bytes between entries that are fetched rather than left out, unless the user says otherwise: what
+a connection brings (90 MB/s) in the time that S3 takes to answer another request (20 ms). The
+readers' default is larger because they read one stream at a time."""
+
+
+class Unplannable(Exception):
+    """A plan that only torch's own way of reading can carry out."""
+
+
+@dataclass(eq=False)
+class Entry:
+    """A stored item: bytes ``[start, stop)`` of a file, and who wants them.
+
+    Attributes:
+        file: relative to the checkpoint.
+        requests: items of the plan, one at least, all for these bytes.
+        transforms: descriptors of torch's stream extensions, to be undone.
+        stored: dtype and sizes that the metadata tells of a tensor; None for bytes.
+    """
+
+    file: str
+    start: int
+    stop: int
+    requests: list[ReadItem]
+    transforms: Sequence[str]
+    stored: tuple[Any, tuple[int, ...]] | None
+    landing: Any = None
+
+    @property
+    def length(self) -> int:
+        """In bytes, all of the archive's."""
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.requests[0].storage_index.fqn)
+
+
+def entries_of(
+    items: Iterable[ReadItem], storage_data: Mapping[Any, Any], metadata: Metadata
+) -> list[Entry]:
+    """The stored items that a plan wants, in the order of files and bytes.
+
+    Raises:
+        Unplannable: some share bytes without being the same.
+    """
+    entries: dict[tuple[str, int, int], Entry] = {}
+    for item in items:
+        info = storage_data[item.storage_index]
+        place = (info.relative_path, info.offset, info.offset + info.length)
+        entry = entries.get(place)
+        if entry is None:
+            # Older torch wrote no such field.
+            transforms = getattr(info, "transform_descriptors", None) or ()
+            entries[place] = Entry(*place, [item], transforms, _stored(item, metadata))
+        else:
+            entry.requests.append(item)
+    ordered = [entries[place] for place in sorted(entries)]
+    previous = None
+    for entry in ordered:
+        if entry.start < 0 or entry.length < 0:
+            raise Unplannable(f"{entry.name}: bytes {entry.start}-{entry.stop} are not a range")
+        if previous and entry.file == previous.file and entry.start < previous.stop:
+            raise Unplannable(f"{previous.name} and {entry.name} share bytes of {entry.file}")
+        previous = entry
+    return ordered
+
+
+def _stored(item: ReadItem, metadata: Metadata) -> tuple[Any, tuple[int, ...]] | None:
+    index = item.storage_index
+    described = metadata.state_dict_metadata.get(index.fqn)
+    if not isinstance(described, TensorStorageMetadata):
+        return None
+    chunks = described.chunks
+    hint = index.index
+    if hint is not None and hint < len(chunks) and chunks[hint].offsets == index.offset:
+        sizes = chunks[hint].sizes
+    else:
+        found = [chunk.sizes for chunk in chunks if chunk.offsets == index.offset]
+        if len(found) != 1:
+            return None
+        sizes = found[0]
+    return described.properties.dtype, tuple(sizes)
+
+
+def gap_size(asked: int | float) -> int | float:
+    """Bytes between entries that share a request, for what the user asked."""
+    return LARGEST_DEFAULT_GAP if asked == DEFAULT_MAX_GAP_SIZE else asked
+
+
+def parts_of(
+    entries: Sequence[Entry],
+    max_gap: int | float,
+    part_size: int,
+    source_of: Callable[[str], ObjectSource],
+) -> tuple[list[Part], int]:
+    """The requests that fetch ``entries``, and how many bytes of them nobody wants.
+
+    Args:
+        entries: in the order of files and bytes; empty ones are left out.
+        max_gap: bytes; entries no further apart share requests.
+        part_size: bytes of one request at most.
+        source_of: gives the object of a file.
+    """
+    parts: list[Part] = []
+    group: list[Entry] = []
+    for entry in entries:
+        if not entry.length:
+            continue
+        if group and (entry.file != group[-1].file or entry.start - group[-1].stop > max_gap):
+            parts += _cut(group, part_size, source_of)
+            group = []
+        group.append(entry)
+    if group:
+        parts += _cut(group, part_size, source_of)
+    fetched = sum(part.stop - part.start for part in parts)
+    return parts, fetched - sum(entry.length for entry in entries)
+
+
+def _cut(
+    group: list[Entry], part_size: int, source_of: Callable[[str], ObjectSource]
+) -> list[Part]:
+    source = source_of(group[0].file)
+    parts = [
+        Part(source, start, stop)
+        for start, stop in split(group[0].start, group[-1].stop, part_size)
+    ]
+    first = 0
+    for entry in group:
+        while parts[first].stop <= entry.start:
+            first += 1
+        number = first
+        while number < len(parts) and parts[number].start < entry.stop:
+            parts[number].items.append(entry)
+            number += 1
+    # Nothing is asked for a gap at a part's edge, or for one that covers the part.
+    parts = [part for part in parts if part.items]
+    for part in parts:
+        part.start = max(part.start, part.items[0].start)
+        part.stop = min(part.stop, part.items[-1].stop)
+    return parts

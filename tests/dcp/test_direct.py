@@ -1,0 +1,298 @@
+"""The direct path: what goes straight into tensors, and what happens when bytes are not right."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+
+from s3reader import S3ReaderConstructor
+from s3reader.dcp import CheckpointCorruptError
+from s3reader.dcp.landing import Claims, Landing
+from s3reader.dcp.tensor_header import read_header
+from s3reader.dcp.zip_record import Unusual, read_directory
+
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is")
+
+MB = 1 << 20
+
+
+def load(state: dict[str, Any], reader: Any) -> Any:
+    dcp.load(state, storage_reader=reader, no_dist=True)
+    return reader.stats()
+
+
+def cause(caught: pytest.ExceptionInfo[CheckpointException]) -> BaseException:
+    error: BaseException = caught.value.failures[0][0]
+    return error
+
+
+@pytest.fixture
+def parts(new_client: Any) -> Any:
+    """Storage readers over a client of small parts, so that a tensor spans several."""
+
+    def make(uri: str, **options: Any) -> Any:
+        from s3reader.dcp import S3StorageReader
+
+        client = new_client(part_size=64 * 1024, memory_limit=4 * MB)
+        return S3StorageReader(None, uri, client=client, **options)
+
+    return make
+
+
+def test_plain_tensors_take_their_bytes_directly(save: Any, reader_of: Any) -> None:
+    state = {f"t{n}": torch.randn(n, 100) for n in range(1, 30)}
+    uri = save(state)
+    target = {name: torch.zeros_like(value) for name, value in state.items()}
+    stats = load(target, reader_of(uri))
+    assert all(torch.equal(target[name], value) for name, value in state.items())
+    assert stats["items"] == stats["direct_items"] == 29
+    assert stats["unusual_items"] == stats["gap_bytes"] == 0
+    assert stats["bytes_verified"] > sum(value.nbytes for value in state.values())
+
+
+def test_tensors_that_span_many_parts(save: Any, parts: Any) -> None:
+    state = {"large": torch.randn(1000, 1000), "small": torch.randn(10), "step": 4}
+    target: dict[str, Any] = {"large": torch.zeros(1000, 1000), "small": torch.zeros(10), "step": 0}
+    reader = parts(save(state))
+    stats = load(target, reader)
+    assert torch.equal(target["large"], state["large"])
+    assert torch.equal(target["small"], state["small"])
+    assert target["step"] == 4
+    assert stats["direct_items"] == 2
+    assert stats["requests"]["GetObject"] >= 4_000_000 // (64 * 1024)
+    assert reader.fs.client._session.budget.used == 0
+
+
+class Watching(DefaultLoadPlanner):
+    """Calls something whenever a tensor was loaded."""
+
+    def __init__(self, look: Callable[[], None]) -> None:
+        super().__init__()
+        self.look = look
+
+    def commit_tensor(self, read_item: Any, tensor: torch.Tensor) -> None:
+        self.look()
+
+
+def test_detours_stay_within_the_memory_limit(save: Any, parts: Any) -> None:
+    """Twenty transposed targets of a megabyte each, through a client of four."""
+    state = {f"t{n}": torch.randn(512, 512) for n in range(20)}
+    target = {name: torch.zeros(512, 512).t() for name in state}
+    reader = parts(save(state))
+    budget = reader.fs.client._session.budget
+    used: list[int] = []
+    planner = Watching(lambda: used.append(budget.used))
+    dcp.load(target, storage_reader=reader, planner=planner, no_dist=True)
+    stats = reader.stats()
+    assert all(torch.equal(target[name], value) for name, value in state.items())
+    assert stats["direct_items"] == 0
+    assert MB <= max(used) <= 4 * MB
+    assert budget.used == 0
+
+
+def test_targets_that_share_memory(save: Any, parts: Any) -> None:
+    state = {"a": torch.arange(300_000.0), "b": torch.arange(300_000.0)}
+    shared = torch.zeros(300_000)
+    stats = load({"a": shared, "b": shared}, parts(save(state)))
+    assert torch.equal(shared, state["a"])
+    assert stats["direct_items"] == 1
+
+
+@pytest.mark.parametrize("shift", [-704, -640, -64, -1, 1, 64, 300])
+@pytest.mark.parametrize("count", [1, 40, 5000])
+def test_bytes_that_begin_elsewhere_are_moved(
+    save: Any, parts: Any, monkeypatch: pytest.MonkeyPatch, shift: int, count: int
+) -> None:
+    """Whatever was expected, the tensor ends up with its own bytes."""
+    from s3reader.dcp import load as loading
+
+    state = {"t": torch.randn(count), "u": torch.randn(count + 3)}
+    uri = save(state)
+    monkeypatch.setattr(loading, "USUAL_DATA_START", loading.USUAL_DATA_START + shift)
+    target = {"t": torch.zeros(count), "u": torch.zeros(count + 3)}
+    stats = load(target, parts(uri))
+    assert torch.equal(target["t"], state["t"])
+    assert torch.equal(target["u"], state["u"])
+    assert 1 <= stats["moved_items"] <= 2  # the second one, if it was sent later, knew better
+
+
+def stored_file(s3: Any, uri: str) -> tuple[str, str, bytearray]:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    key = f"{prefix}/__0_0.distcp"
+    data = s3.boto.get_object(Bucket=bucket, Key=key)["Body"].read()
+    return bucket, key, bytearray(data)
+
+
+def test_any_flipped_byte_is_found(s3: Any, save: Any, reader_of: Any) -> None:
+    """Each byte of a tensor's archive: an error that names the tensor, or the right values."""
+    state = {"weights": torch.arange(9, dtype=torch.int32)}
+    uri = save(state)
+    bucket, key, data = stored_file(s3, uri)
+    start = data.find(b"".join(n.to_bytes(4, "little") for n in range(9)))
+    found = 0
+    for place in [*range(0, len(data), 13), *range(start, start + 36)]:
+        damaged = bytearray(data)
+        damaged[place] ^= 0x10
+        s3.put(bucket, key, damaged)
+        target = {"weights": torch.zeros(9, dtype=torch.int32)}
+        try:
+            load(target, reader_of(uri))
+        except CheckpointException as error:
+            found += 1
+            reason = error.failures[0][0]
+            assert isinstance(reason, CheckpointCorruptError)
+            assert "'weights' from __0_0.distcp of checkpoint s3://" in str(reason)
+        else:
+            assert torch.equal(target["weights"], state["weights"]), place
+            assert not start <= place < start + 36
+    assert found >= 36
+
+
+def test_flipped_byte_of_a_detour_and_of_bytes(s3: Any, save: Any, reader_of: Any) -> None:
+    uri = save({"loader": {"place": "here"}, "weights": torch.full((64, 64), 7.0)})
+    bucket, key, data = stored_file(s3, uri)
+    for needle, name in (
+        (b"here", "loader.place"),
+        (torch.full((9,), 7.0).numpy().tobytes(), "weights"),
+    ):
+        damaged = bytearray(data)
+        damaged[damaged.index(needle) + 1] ^= 1
+        s3.put(bucket, key, damaged)
+        target = {"loader": {"place": ""}, "weights": torch.zeros(64, 64).t()}
+        with pytest.raises(CheckpointException) as caught:
+            load(target, reader_of(uri))
+        assert f"'{name}' from __0_0.distcp" in str(cause(caught))
+
+
+def test_verification_can_be_left_out(s3: Any, save: Any, reader_of: Any) -> None:
+    uri = save({"weights": torch.full((64,), 7.0)})
+    bucket, key, data = stored_file(s3, uri)
+    data[data.index(torch.full((9,), 7.0).numpy().tobytes())] ^= 1
+    s3.put(bucket, key, data)
+    target = {"weights": torch.zeros(64)}
+    assert load(target, reader_of(uri, verify=False))["bytes_verified"] == 0
+    assert target["weights"][1:].eq(7).all()
+
+
+def test_gaps_are_left_out_or_fetched_as_asked(s3: Any, save: Any, reader_of: Any) -> None:
+    state = {f"t{n}": torch.randn(256, 256) for n in range(30)}
+    uri = save(state)
+    wanted = ["t0", "t10", "t20"]
+    for gap, requests in ((0, 3), (float("inf"), 1), (32 * MB, 3)):
+        s3.reset()
+        target = {name: torch.zeros(256, 256) for name in wanted}
+        constructor = S3ReaderConstructor.dcp_optimized(max_gap_size=gap)
+        stats = load(target, reader_of(uri, reader_constructor=constructor))
+        assert all(torch.equal(target[name], state[name]) for name in wanted)
+        asked = [one for one in s3.requests("GetObject") if one.path.endswith(".distcp")]
+        assert len(asked) == requests
+        assert (stats["gap_bytes"] > 4 * MB) == (gap == float("inf"))
+
+
+def test_small_tensors_share_requests(s3: Any, save: Any, reader_of: Any) -> None:
+    state = {f"t{n}": torch.full((300,), float(n)) for n in range(2000)}
+    uri = save(state)
+    s3.reset()
+    target = {name: torch.zeros(300) for name in state}
+    stats = load(target, reader_of(uri))
+    assert all(torch.equal(target[name], value) for name, value in state.items())
+    assert stats["direct_items"] == 2000
+    assert len(s3.requests("GetObject")) <= 3  # .metadata, one part, its end
+
+
+def archive(tensor: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save(tensor, file)
+    return file.getvalue()
+
+
+def test_directory_is_what_zipfile_says() -> None:
+    data = archive(torch.randn(33))
+    records = read_directory(lambda start, stop: data[start:stop], len(data))
+    with zipfile.ZipFile(io.BytesIO(data)) as told:
+        assert [record.name for record in records] == told.namelist()
+        for record, info in zip(records, told.infolist(), strict=True):
+            assert data[record.start : record.stop] == told.read(info)
+            assert record.crc == info.CRC
+
+
+@pytest.mark.parametrize("count", [0, 3, 21, 22, 40, 200, 500, 900])
+def test_archive_cut_short_is_unusual(count: int) -> None:
+    data = archive(torch.randn(33))[:count]
+    with pytest.raises(Unusual):
+        read_directory(lambda start, stop: data[start:stop], len(data))
+
+
+@pytest.mark.parametrize(
+    "value", [[1], {"a": torch.zeros(2)}, torch.zeros(3).to_sparse(), "text", torch.Size([1])]
+)
+def test_pickle_of_anything_else_is_unusual(value: Any) -> None:
+    with zipfile.ZipFile(io.BytesIO(archive(value))) as file:
+        pickled = file.read(next(n for n in file.namelist() if n.endswith("data.pkl")))
+    with pytest.raises(Unusual):
+        read_header(pickled)
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"",
+        b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00ls\x85R.",
+        b"\x80\x02ctorch\nload\n.",
+        b"\x80\x02].",
+    ],
+)
+def test_pickle_that_reaches_out_is_refused(pickled: bytes) -> None:
+    with pytest.raises(Unusual):
+        read_header(pickled)
+
+
+def test_pickle_that_torch_refuses_is_refused(s3: Any, save: Any, reader_of: Any) -> None:
+    """An archive that calls a function, with its checksums right, runs nothing."""
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.mkdir, (Path("never-made"),)
+
+    uri = save({"weights": torch.zeros(400)})
+    bucket, key, data = stored_file(s3, uri)
+    evil = archive(Evil())
+    s3.put(bucket, key, bytes(len(data) - len(evil)) + evil)
+    with pytest.raises(CheckpointException) as caught:
+        load({"weights": torch.zeros(400)}, reader_of(uri))
+    assert isinstance(cause(caught), CheckpointCorruptError)
+    assert not Path("never-made").exists()
+
+
+def test_landing_reads_across_its_pieces() -> None:
+    target = torch.zeros(10, dtype=torch.uint8)
+    landing = Landing(30, target, 5)
+    for piece in landing.pieces:
+        for at in range(piece.start, piece.stop):
+            ctypes.memset(piece.address + at - piece.start, at, 1)
+    assert landing.read(0, 30) == bytes(range(30))
+    assert landing.read(3, 17) == bytes(range(3, 17))
+    assert target.tolist() == list(range(5, 15))
+    assert landing.held == 20
+
+
+def test_claims_do_not_overlap() -> None:
+    claims = Claims()
+    assert claims.add(100, 50)
+    assert claims.add(150, 10)
+    assert not claims.add(149, 1)
+    assert not claims.add(90, 11)
+    assert not claims.add(90, 500)
+    assert claims.add(90, 10)
+    claims.remove(100)
+    assert claims.add(110, 40)
