@@ -14,6 +14,7 @@ cdef struct BlockPool:
     pthread_mutex_t lock            # guards all that follows
     Block *free[BLOCK_CLASSES]      # by binary logarithm of the capacity
     size_t in_use                   # bytes in blocks that are out
+    size_t peak                     # most bytes that were out since none were
     size_t retained                 # bytes in free blocks
 
 # Any thread, with or without the GIL. NULL when there is no memory.

@@ -3,8 +3,9 @@
 New memory costs more than the transfer that fills it (page faults take several times the CPU of
 the bytes), so blocks are recycled. The I/O thread takes a block when a response's length is
 known; a :class:`Chunk` wraps it once Python sees it and exports it read-only; when the last
-view of the chunk is gone its block returns to the pool. The pool keeps at most as much free
-memory as is in use, or ``RETAIN`` where that is more, and gives the rest back to the system.
+view of the chunk is gone its block returns to the pool. While any block is out, the pool keeps as
+much as was out at once, since parts come and go in bursts; when the last one returns it gives the
+memory back to the system, but for ``RETAIN``.
 """
 
 cimport cython
@@ -61,6 +62,7 @@ cdef Block *take_block(BlockPool *pool, size_t size) noexcept nogil:
         pool.free[index] = block.next
         pool.retained -= block.capacity
     pool.in_use += <size_t> 1 << index
+    pool.peak = max(pool.peak, pool.in_use)
     pthread_mutex_unlock(&pool.lock)
     if block == NULL:
         block = map_block(<size_t> 1 << index)
@@ -74,7 +76,7 @@ cdef Block *take_block(BlockPool *pool, size_t size) noexcept nogil:
 cdef Block *excess_block(BlockPool *pool) noexcept nogil:
     cdef int index
     cdef Block *block
-    if pool.retained <= max(<size_t> RETAIN, pool.in_use):
+    if pool.retained <= max(<size_t> RETAIN, pool.peak):
         return NULL
     for index in range(BLOCK_CLASSES - 1, -1, -1):
         block = pool.free[index]
@@ -91,6 +93,8 @@ cdef void give_block(BlockPool *pool, Block *block) noexcept nogil:
     cdef Block *next
     pthread_mutex_lock(&pool.lock)
     pool.in_use -= block.capacity
+    if pool.in_use == 0:
+        pool.peak = 0
     pool.retained += block.capacity
     block.next = pool.free[index]
     pool.free[index] = block

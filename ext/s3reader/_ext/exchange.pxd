@@ -2,8 +2,9 @@
 
 An exchange is written by one side at a time: by Python while its phase is NEW, REPORTED or
 settled, by the I/O thread while it is QUEUED or RUNNING. The phase itself changes only under the
-fetcher's lock. ``received``, ``head_known`` and ``awaited`` are read across threads without the
-lock and therefore only through ``threads.load`` and ``threads.store``.
+loop's lock. ``received``, ``head_known`` and ``awaited`` are read across threads without the lock
+and therefore only through the functions of ``threads``: the I/O thread publishes what came and
+looks once a turn, behind a fence, whether anyone awaits it.
 """
 
 from libc.stdint cimport int64_t
@@ -13,7 +14,7 @@ from s3reader._ext.counters cimport Tally
 from s3reader._ext.libcurl cimport CURL, CURL_ERROR_SIZE, curl_slist
 from s3reader._ext.response cimport ETAG_SIZE, Head
 from s3reader._ext.scatter cimport Table
-from s3reader._ext.threads cimport pthread_cond_t, pthread_mutex_t
+from s3reader._ext.threads cimport pthread_cond_t
 
 cdef enum:
     OPEN_END = 0x7fffffffffffffff   # a range that goes to the object's end
@@ -105,7 +106,6 @@ cdef struct Exchange:
     double activity                 # monotonic time of the latest sign of life of that attempt
     double progress                 # monotonic time of the latest new byte, or of the first start
     int64_t awaited                 # received at which a waiter wants to be woken; -1 none (atomic)
-    pthread_mutex_t *lock           # the fetcher's
     const double *now               # the I/O thread's clock, read once a turn
     Slot *slot                      # while RUNNING; I/O thread only
     void *owner                     # the Transfer, borrowed

@@ -24,8 +24,7 @@ from s3reader._ext.libcurl cimport (
     set_string)
 from s3reader._ext.response cimport head_reset, head_take
 from s3reader._ext.scatter cimport scatter_bytes
-from s3reader._ext.threads cimport (
-    load, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock, store)
+from s3reader._ext.threads cimport publish
 
 cdef enum:
     TEXT_LIMIT = 16 * 1024 * 1024   # a page of 1000 keys of 1024 escaped bytes has 3 to 4 MiB
@@ -77,12 +76,6 @@ cdef int exchange_prepare(Exchange *exchange, CURL *easy) noexcept nogil:
     failed |= set_pointer(easy, CURLOPT_PRIVATE, exchange)
     failed |= set_pointer(easy, CURLOPT_ERRORBUFFER, exchange.message)
     return failed
-
-
-cdef void wake(Exchange *exchange) noexcept nogil:
-    pthread_mutex_lock(exchange.lock)
-    pthread_cond_broadcast(&exchange.lane.changed)
-    pthread_mutex_unlock(exchange.lock)
 
 
 cdef Fault judge_head(Exchange *exchange) noexcept nogil:
@@ -138,10 +131,7 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *context) noex
         if exchange.fault != FAULT_NONE:
             return 0
         exchange.accepted = True
-        store(&exchange.head_known, 1)
-        if load(&exchange.awaited) == 0:
-            store(&exchange.awaited, -1)
-            wake(exchange)
+        publish(&exchange.head_known, 1)
     return size * count
 
 
@@ -170,7 +160,6 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
     cdef Exchange *exchange = <Exchange *> context
     cdef size_t length = size * count
     cdef int64_t received = exchange.received
-    cdef int64_t awaited
     cdef char *place
     exchange.activity = exchange.now[0]
     if not exchange.accepted:
@@ -184,14 +173,10 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
         place = exchange.destination if exchange.destination != NULL else exchange.block.data
         memcpy(place + received, data, length)
     received += length
-    store(&exchange.received, received)
+    publish(&exchange.received, received)
     exchange.progress = exchange.activity
     exchange.lane.tally.bytes_received += length
     exchange.lane.client_tally.bytes_received += length
-    awaited = load(&exchange.awaited)
-    if 0 <= awaited <= received:
-        store(&exchange.awaited, -1)
-        wake(exchange)
     return length
 
 

@@ -23,7 +23,8 @@ from s3reader._ext.libcurl cimport (
 from s3reader._ext.pace cimport pace_room, pace_started, pace_succeeded, pace_wait
 from s3reader._ext.queues cimport cancel_waiting, dequeue, promote_delayed, report, settle
 from s3reader._ext.threads cimport (
-    monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock)
+    fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
+    store)
 
 cdef enum:
     SWEEP_MS = 100                  # how often timeouts are looked at; they are seconds long
@@ -60,7 +61,6 @@ cdef bint start(Loop *loop, Exchange *exchange) noexcept nogil:
     """Begin an attempt; False with the fault set where it cannot even begin."""
     cdef Slot *slot
     exchange.now = &loop.now
-    exchange.lock = &loop.lock
     exchange.started = exchange.activity = loop.now
     if exchange.progress == 0:
         exchange.progress = loop.now
@@ -151,6 +151,25 @@ cdef Exchange *reversed_list(Exchange *list) noexcept nogil:
         result = list
         list = next
     return result
+
+
+cdef void wake_waiters(Loop *loop) noexcept nogil:
+    """Wake those who await a number of bytes, or a head (0), that this turn has brought."""
+    cdef int index
+    cdef int64_t awaited
+    cdef Exchange *exchange
+    fence()
+    for index in range(loop.slot_count):
+        exchange = loop.slots[index].exchange
+        if exchange == NULL:
+            continue
+        awaited = load(&exchange.awaited)
+        if awaited < 0 or awaited > exchange.received or exchange.head_known == 0:
+            continue
+        store(&exchange.awaited, -1)
+        pthread_mutex_lock(&loop.lock)
+        pthread_cond_broadcast(&exchange.lane.changed)
+        pthread_mutex_unlock(&loop.lock)
 
 
 cdef void collect_finished(Loop *loop) noexcept nogil:
@@ -261,6 +280,7 @@ cdef void *run_loop(void *context) noexcept nogil:
         start_ready(loop)
         curl.multi_perform(loop.multi, &active)
         loop.now = monotonic()
+        wake_waiters(loop)
         collect_finished(loop)
         sweep(loop)
         curl.multi_poll(loop.multi, NULL, 0, patience(loop), NULL)

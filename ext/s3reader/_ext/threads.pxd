@@ -61,6 +61,15 @@ cdef extern from *:
         return __atomic_load_n(value, __ATOMIC_SEQ_CST);
     }
 
+    /* Makes what was written before visible to whoever loads the value; does not wait for that. */
+    static inline void s3r_publish(int64_t *value, int64_t to) {
+        __atomic_store_n(value, to, __ATOMIC_RELEASE);
+    }
+
+    static inline void s3r_fence(void) {
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+
     static inline void s3r_store(int64_t *value, int64_t to) {
         __atomic_store_n(value, to, __ATOMIC_SEQ_CST);
     }
@@ -85,4 +94,6 @@ cdef extern from *:
         pthread_t *thread, void *(*run)(void *) noexcept nogil, void *context) noexcept nogil
     double monotonic "s3r_monotonic"() noexcept nogil
     int64_t load "s3r_load"(const int64_t *value) noexcept nogil
+    void publish "s3r_publish"(int64_t *value, int64_t to) noexcept nogil
+    void fence "s3r_fence"() noexcept nogil
     void store "s3r_store"(int64_t *value, int64_t to) noexcept nogil
