@@ -268,8 +268,11 @@ def _detail(transfer: Transfer, cause: str | None) -> str:
             return f"expected ETag {transfer.etag}, received {transfer.head_etag or 'none'}"
         return f"expected {transfer.total} bytes, received an object of {transfer.head_total}"
     if cause in ("short_body", "long_body") and start is not None and stop is not None:
-        got = "more" if cause == "long_body" else str(transfer.received)
-        return f"expected {stop - start} bytes, received {got}"
+        total = transfer.head_total
+        expected = (stop if total is None else min(stop, total)) - start
+        announced = parse_headers(transfer.head).get("content-length", "more")
+        got = announced if cause == "long_body" else transfer.received
+        return f"expected {expected} bytes, received {got}"
     if fault == faults["bad_range"]:
         content_range = parse_headers(transfer.head).get("content-range", "none")
         wanted = "the last bytes" if start is None else f"bytes {start + transfer.received}-"

@@ -132,12 +132,16 @@ class Signer:
 
     def sign(self, request: Request) -> SignedRequest:
         """Sign a request unless its signature is still fresh; may block while credentials come."""
-        now = time.monotonic()
         signed = request.signed
-        if signed is not None and now < signed.sign_again:
+        if signed is not None and time.monotonic() < signed.sign_again:
             made_with: MadeWith = signed.made_with
             if made_with.epoch == self._epoch:
                 return signed
+        return self.sign_anew(request)
+
+    def sign_anew(self, request: Request) -> SignedRequest:
+        """Sign a request with what is known now; may block while credentials come."""
+        now = time.monotonic()
         epoch = self._epoch
         target = self._target(request)
         credentials = self._credentials_for(request)

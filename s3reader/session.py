@@ -210,7 +210,7 @@ class Session:
 
     def _put_back(self, fetcher: Fetcher, transfer: Transfer, decision: Retry) -> None:
         request: Request = transfer.request
-        transfer.sign(self.signer.sign(request))
+        transfer.sign(self.signer.sign_anew(request))
         if decision.reason is not None:
             for counters in (transfer.lane.counters, self.counters):
                 counters.count_retry(decision.reason)

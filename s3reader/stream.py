@@ -164,7 +164,7 @@ class GetObjectStream:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise ValueError("I/O operation on closed stream")
+            raise ValueError("I/O operation on closed file")
 
     def _count(self, count: int) -> None:
         self._source.counters.count_requested(count)

@@ -12,7 +12,8 @@ from s3reader._ext.libcurl cimport (
     CURLOPT_HEADERFUNCTION, CURLOPT_HEADEROPT, CURLOPT_HTTP09_ALLOWED,
     CURLOPT_HTTP_CONTENT_DECODING, CURLOPT_HTTP_VERSION, CURLOPT_NETRC, CURLOPT_NOPROXY,
     CURLOPT_NOSIGNAL, CURLOPT_PATH_AS_IS, CURLOPT_PROTOCOLS_STR, CURLOPT_PROXY,
-    CURLOPT_PROXY_CAINFO, CURLOPT_SUPPRESS_CONNECT_HEADERS, CURLOPT_TCP_KEEPALIVE,
+    CURLOPT_PROXY_CAINFO, CURLOPT_QUICK_EXIT,
+    CURLOPT_SUPPRESS_CONNECT_HEADERS, CURLOPT_TCP_KEEPALIVE,
     CURLOPT_USERAGENT, CURLOPT_WRITEFUNCTION, curl, set_callback, set_long, set_string)
 
 cdef enum:
@@ -49,6 +50,9 @@ cdef CURL *open_easy(EasyOptions *options) noexcept nogil:
     if options.ca_bundle != NULL:
         failed |= set_string(easy, CURLOPT_CAINFO, options.ca_bundle)
         failed |= set_string(easy, CURLOPT_PROXY_CAINFO, options.ca_bundle)
+    # A host name that is still being looked up must not hold a cancelled transfer. Came with 7.87;
+    # an older libcurl refuses it and waits.
+    set_long(easy, CURLOPT_QUICK_EXIT, 1)
     if failed != CURLE_OK:
         curl.easy_cleanup(easy)
         return NULL

@@ -90,8 +90,11 @@ cdef Fault judge_head(Exchange *exchange) noexcept nogil:
         if head.range_start < 0:
             return FAULT_BAD_RANGE
     else:
-        # The whole object: a server without ranges, or a proxy. Fine where all of it was wanted.
+        # The whole object, from a server without ranges: fine where all of it was wanted. What has
+        # no ETag is no object, but a page that a gateway puts in an object's place.
         if head.content_length < 0 or exchange.received > 0 or exchange.start > 0:
+            return FAULT_BAD_RANGE
+        if head.etag[0] == 0:
             return FAULT_BAD_RANGE
         head.range_start = 0
         head.range_stop = head.total = head.content_length
@@ -106,7 +109,8 @@ cdef Fault judge_head(Exchange *exchange) noexcept nogil:
     if head.range_start != exchange.start + exchange.received or head.range_stop != stop:
         return FAULT_BAD_RANGE
     if head.content_length >= 0 and head.content_length != stop - head.range_start:
-        return FAULT_BAD_RANGE
+        return (FAULT_SHORT_BODY if head.content_length < stop - head.range_start
+                else FAULT_LONG_BODY)
     exchange.stop = stop
     exchange.total = head.total
     memcpy(exchange.etag, head.etag, ETAG_SIZE)

@@ -256,7 +256,7 @@ cdef class Fetcher:
 
     cdef int _say_cancelled(self) except -1:
         self._usable()
-        raise FetcherClosed("the stream was closed while it was read")
+        raise FetcherClosed("I/O operation on closed file: it was closed while being read")
 
     def wait_received(self, Transfer transfer not None, int64_t count):
         """Wait until ``count`` bytes of a transfer are in place, or it is settled."""

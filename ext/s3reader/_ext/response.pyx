@@ -45,6 +45,10 @@ cdef void parse_content_range(Head *head, const char *at, const char *end) noexc
     if end - at < 6 or strncasecmp(at, b"bytes ", 6) != 0:
         return
     at = skip_blanks(at + 6, end)
+    if end - at == 6 and strncasecmp(at, b"0--1/0", 6) == 0:
+        # What MinIO says of an empty object's last bytes.
+        head.range_start = head.range_stop = head.total = 0
+        return
     first = last = -1
     if at < end and at[0] == c'*':
         at += 1
