@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import zlib
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
+
+from s3reader import S3Client, S3ClientConfig, S3ReaderConstructor
 
 CHILD_TIMEOUT = 60  # seconds
 
@@ -100,3 +103,43 @@ def keys_of(pages: Any) -> list[str]:
 def sessions_of(readers: list[Any]) -> int:
     """How many sessions a client's readers have in this process."""
     return len({id(reader._get_stream.session) for reader in readers})
+
+
+def read_exactly(reader: Any, count: int) -> bytes:
+    """A reader's next bytes."""
+    return bytes(reader.read(count))
+
+
+def read_once(endpoint: str, key: str) -> bytes:
+    """An object, by a client of its own that tries once."""
+    config = S3ClientConfig(
+        credentials={"access_key_id": "AKIDEXAMPLE", "secret_access_key": "x"}, max_attempts=1
+    )
+    with S3Client("us-east-1", endpoint=endpoint, s3client_config=config) as client:
+        return bytes(client.get_object("bucket", key).read())
+
+
+class Objects:
+    """A map-style dataset: item n is a checksum of an object that its worker reads."""
+
+    def __init__(self, client: S3Client, bucket: str, keys: list[str], held: bool) -> None:
+        self.client = client
+        self.bucket = bucket
+        self.keys = keys
+        self.readers = [client.get_object(bucket, key) for key in keys] if held else None
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        if self.readers is not None:
+            reader: Any = self.readers[number]
+        else:
+            reader = self.client.get_object(
+                self.bucket,
+                self.keys[number],
+                reader_constructor=S3ReaderConstructor.range_based(),
+            )
+        buffer = bytearray(200_000)
+        count = reader.readinto(buffer)
+        return os.getpid(), zlib.crc32(buffer[:count])

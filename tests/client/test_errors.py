@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
+import processes
 import pytest
 from asking import check
 from servers.scripted import Reply, ScriptedServer, object_script
@@ -20,7 +21,6 @@ from s3reader import (
     ObjectInfo,
     ObjectNotFoundError,
     S3Client,
-    S3ClientConfig,
     S3Exception,
     S3ReaderConstructor,
     S3TimeoutError,
@@ -257,14 +257,6 @@ def test_servers_idea_of_a_region_is_not_trusted_blindly(
             client.get_object("bucket", "key").read()
 
 
-def _fail(endpoint: str, key: str) -> bytes:
-    config = S3ClientConfig(
-        credentials={"access_key_id": "AKIDEXAMPLE", "secret_access_key": "x"}, max_attempts=1
-    )
-    with S3Client("us-east-1", endpoint=endpoint, s3client_config=config) as client:
-        return client.get_object("bucket", key).read()
-
-
 def test_errors_cross_processes(scripted: Scripted) -> None:
     kinds = {code: kind for _, code, kind, *_ in ANSWERS}
     status = {code: number for number, code, *_ in ANSWERS}
@@ -276,7 +268,7 @@ def test_errors_cross_processes(scripted: Scripted) -> None:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         for code, kind in kinds.items():
             with pytest.raises(kind) as caught:
-                pool.apply(_fail, (server.endpoint, code))
+                pool.apply(processes.read_once, (server.endpoint, code))
             error = caught.value
             assert type(error) is kind
             assert (error.key, error.code, error.attempts) == (code, code, error.attempts)

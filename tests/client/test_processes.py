@@ -87,12 +87,8 @@ def test_checkpoint_reader_works_in_a_child(
 
     reader = parts.get_object(bucket, key, reader_constructor=construct)
     assert reader.read(1000) == DATA[:1000]
-    assert processes.run(context, read_exactly, reader, 100) == DATA[1000:1100]
+    assert processes.run(context, processes.read_exactly, reader, 100) == DATA[1000:1100]
     assert reader.read(299_000) == DATA[1000:300_000]
-
-
-def read_exactly(reader: Any, count: int) -> bytes:
-    return bytes(reader.read(count))
 
 
 def test_stream_and_constructor_work_in_a_child(
@@ -258,34 +254,6 @@ def test_fork_leaves_the_parents_connection_alone(
 # torch's data workers.
 
 
-class Objects:
-    """A map-style dataset: item n is a checksum of an object that its worker reads."""
-
-    def __init__(self, client: S3Client, bucket: str, keys: list[str], held: bool) -> None:
-        self.client = client
-        self.bucket = bucket
-        self.keys = keys
-        self.readers = [client.get_object(bucket, key) for key in keys] if held else None
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def __getitem__(self, number: int) -> tuple[int, int]:
-        import zlib
-
-        if self.readers is not None:
-            reader: Any = self.readers[number]
-        else:
-            reader = self.client.get_object(
-                self.bucket,
-                self.keys[number],
-                reader_constructor=S3ReaderConstructor.range_based(),
-            )
-        buffer = bytearray(200_000)
-        count = reader.readinto(buffer)
-        return os.getpid(), zlib.crc32(buffer[:count])
-
-
 @pytest.mark.parametrize(
     ("method", "held"),
     [("fork", False), ("fork", True), ("spawn", True)],
@@ -308,7 +276,7 @@ def test_data_loader_reads_in_two_workers(
         expected.append(zlib.crc32(body))
     assert len(parts.get_object(bucket, keys[0]).read()) == 150_000
     loader = data.DataLoader(
-        Objects(parts, bucket, keys, held),
+        processes.Objects(parts, bucket, keys, held),
         batch_size=None,
         num_workers=2,
         multiprocessing_context=method,
