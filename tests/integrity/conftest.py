@@ -35,17 +35,30 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def new_config() -> Callable[..., S3ClientConfig]:
+    """Makes the settings of a client of small parts."""
+
+    def make(**settings: Any) -> S3ClientConfig:
+        return S3ClientConfig(
+            **{"part_size": PART, "credentials": KEYS, "max_connections": 4, **settings}
+        )
+
+    return make
+
+
+@pytest.fixture
 def serve(
-    scripted: Callable[..., ScriptedServer], every_algorithm: None, impatient: None
+    scripted: Callable[..., ScriptedServer],
+    new_config: Callable[..., S3ClientConfig],
+    every_algorithm: None,
+    impatient: None,
 ) -> Iterator[Callable[..., tuple[S3Client, ScriptedServer]]]:
     """Serves an object and gives a client for it, with the server."""
     clients: list[S3Client] = []
 
     def start(script: ChecksummedObject, **settings: Any) -> tuple[S3Client, ScriptedServer]:
         server = scripted(script)
-        config = S3ClientConfig(
-            **{"part_size": PART, "credentials": KEYS, "max_connections": 4, **settings}
-        )
+        config = new_config(**settings)
         client = S3Client("us-east-1", endpoint=server.endpoint, s3client_config=config)
         clients.append(client)
         return client, server

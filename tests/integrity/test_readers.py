@@ -287,6 +287,23 @@ def test_failed_read_does_not_count(serve: Serve, name: str) -> None:
     assert reader.integrity.verified == "whole"
 
 
+@pytest.mark.parametrize("algorithm", ["crc32c", "sha1"])
+def test_read_that_failed_midway_goes_on_verified(serve: Serve, algorithm: str) -> None:
+    script = ChecksummedObject(LARGE, algorithm)
+    client, _ = serve(script, max_attempts=1)
+    reader = open_large(client, "unbuffered")
+    assert reader.read(PART) == LARGE[:PART]
+    script.flipped = PART + 10
+    script.go_wrong(cut(300), where=part(4))
+    with pytest.raises(OSError, match="key"):
+        reader.readinto(bytearray(len(LARGE) - PART))
+    assert reader.tell() == PART
+    script.go_wrong(None)
+    script.flipped = None
+    assert reader.read() == LARGE[PART:]
+    assert reader.integrity.verified == "whole"
+
+
 def test_tail_read_first_is_joined(serve: Serve) -> None:
     client, _ = serve(ChecksummedObject(LARGE, "crc32"))
     reader = open_large(client, "unbuffered")
