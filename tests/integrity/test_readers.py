@@ -2,91 +2,33 @@
 
 from __future__ import annotations
 
-import base64
 import pickle
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from checksum_twins import ALGORITHMS, ChecksummedObject, checksum
-from make_readers import checkpoint, ranged, sequential
-from servers.faults import PART, cut, part, pattern
+from servers.faults import PART, cut, part
 from servers.scripted import ScriptedServer
-from sources import ForeignSource
-
-from s3reader import (
-    ChecksumError,
-    DCPOptimizedS3Reader,
-    Integrity,
-    ItemRange,
-    S3Client,
-    S3ReaderConstructor,
+from whole_reads import (
+    EVERY_WAY,
+    LARGE,
+    READERS,
+    SMALL,
+    by_read,
+    constructor,
+    in_one_piece,
+    in_pieces,
+    open_large,
 )
+
+from s3reader import ChecksumError, Integrity, S3Client
 
 Serve = Callable[..., tuple[S3Client, ScriptedServer]]
 
-SMALL = pattern(PART - 5)
-"""An object that comes with one request, and its checksum with it."""
-
-LARGE = pattern(5 * PART + 77)
-"""An object of several parts; only a HEAD tells its checksum."""
-
-
-def in_one_piece(reader: Any, size: int) -> bytes:
-    buffer = bytearray(size)
-    assert reader.readinto(buffer) == size
-    return bytes(buffer)
-
-
-def in_pieces(reader: Any, size: int) -> bytes:
-    pieces = []
-    while sum(map(len, pieces)) < size:
-        pieces.append(reader.read(min(1000, size - sum(map(len, pieces)))))
-    return b"".join(pieces)
-
-
-def by_read(reader: Any, size: int) -> bytes:
-    return bytes(reader.read())
-
-
-def by_lines(reader: Any, size: int) -> bytes:
-    return b"".join(reader)
-
-
-READERS = {
-    "sequential": S3ReaderConstructor.sequential(),
-    "window": S3ReaderConstructor.sequential(window=2000),
-    "ranged": S3ReaderConstructor.range_based(),
-    "small buffer": S3ReaderConstructor.range_based(buffer_size=900),
-    "unbuffered": S3ReaderConstructor.range_based(buffer_size=0),
-}
-WAYS = [in_one_piece, in_pieces, by_read, by_lines]
-
-
-def constructor(name: str, size: int) -> Any:
-    if name != "checkpoint":
-        return READERS[name]
-
-    def make(**arguments: Any) -> DCPOptimizedS3Reader:
-        return DCPOptimizedS3Reader(item_ranges=[ItemRange(0, size)], **arguments)
-
-    return make
-
-
-EVERY_WAY = [(name, way) for name in READERS for way in WAYS]
-EVERY_WAY += [("checkpoint", in_one_piece), ("checkpoint", in_pieces)]
 every_way = pytest.mark.parametrize(
     ("name", "way"), EVERY_WAY, ids=lambda value: getattr(value, "__name__", value)
 )
-
-
-def open_large(client: S3Client, name: str = "sequential") -> Any:
-    return client.get_object(
-        "bucket",
-        "key",
-        object_info=client.head_object("bucket", "key"),
-        reader_constructor=constructor(name, len(LARGE)),
-    )
 
 
 @every_way
@@ -204,15 +146,6 @@ def test_every_algorithm_is_verified(
         way(open_large(client), len(LARGE))
 
 
-def test_no_request_is_made_for_a_checksum(serve: Serve) -> None:
-    client, server = serve(ChecksummedObject(LARGE))
-    reader = client.get_object("bucket", "key")
-    assert reader.read() == LARGE
-    assert {request.method for request in server.requests} == {"GET"}
-    assert reader.integrity.algorithm is None
-    assert "no response told" in reader.integrity.reason
-
-
 def test_info_that_was_asked_for_anyway_tells_the_checksum(serve: Serve) -> None:
     client, server = serve(ChecksummedObject(LARGE))
     reader = client.get_object("bucket", "key")
@@ -220,43 +153,6 @@ def test_info_that_was_asked_for_anyway_tells_the_checksum(serve: Serve) -> None
     assert reader.read() == LARGE
     assert reader.integrity.verified == "whole"
     assert [request.method for request in server.requests].count("HEAD") == 1
-
-
-@pytest.mark.parametrize("kind", ["COMPOSITE", None])
-@pytest.mark.parametrize("suffix", ["-6", ""])
-def test_composite_checksum_is_recognised_and_left_alone(
-    serve: Serve, kind: str | None, suffix: str
-) -> None:
-    script = ChecksummedObject(LARGE, "crc32", kind)
-    script.replace(LARGE, '"0123456789abcdef0123456789abcdef-6"')
-    script.told = {"crc32": base64.b64encode(b"of the parts"[:4]).decode() + suffix}
-    client, _ = serve(script)
-    reader = open_large(client)
-    assert reader.read() == LARGE
-    assert reader.integrity.verified == "none"
-    assert reader.integrity.algorithm == "crc32"
-    assert "composite" in reader.integrity.reason
-
-
-@pytest.mark.parametrize("name", READERS)
-def test_checksum_told_with_a_part_of_the_object_is_not_the_parts(serve: Serve, name: str) -> None:
-    script = ChecksummedObject(LARGE, "crc32")
-    script.on_every_range = True
-    client, _ = serve(script)
-    reader = client.get_object("bucket", "key", reader_constructor=READERS[name])
-    assert in_pieces(reader, len(LARGE)) == LARGE
-    assert reader.integrity.verified == "none"
-
-
-def test_head_of_a_resumed_response_is_not_that_of_the_object(serve: Serve) -> None:
-    script = ChecksummedObject(SMALL, "crc32")
-    script.on_every_range = True
-    script.go_wrong(cut(1000), times=1)
-    client, server = serve(script)
-    reader = client.get_object("bucket", "key")
-    assert reader.read() == SMALL
-    assert len(server.requests) == 2
-    assert reader.integrity.verified == "none"
 
 
 @pytest.mark.parametrize("name", [*READERS, "checkpoint"])
@@ -315,41 +211,6 @@ def test_tail_read_first_is_joined(serve: Serve) -> None:
     assert reader.integrity.verified == "whole"
 
 
-def test_hash_takes_the_bytes_in_order(serve: Serve) -> None:
-    client, _ = serve(ChecksummedObject(LARGE, "sha256"))
-    reader = open_large(client, "unbuffered")
-    reader.seek(PART)
-    reader.read()
-    reader.seek(0)
-    reader.read(PART)
-    assert reader.integrity.verified == "none"
-    assert "in order" in reader.integrity.reason
-    reader.seek(0)
-    assert reader.read() == LARGE
-    assert reader.integrity.verified == "whole"
-
-
-def test_bytes_fetched_again_are_not_said_to_be_verified(serve: Serve) -> None:
-    client, _ = serve(ChecksummedObject(LARGE, "crc32"))
-    reader = open_large(client, "unbuffered")
-    assert reader.read() == LARGE
-    assert reader.integrity.verified == "whole"
-    reader.seek(5)
-    reader.read(5)
-    assert reader.integrity.verified == "none"
-
-
-@pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
-def test_nothing_is_asked_or_verified_where_checksums_are_off(serve: Serve, data: bytes) -> None:
-    script = ChecksummedObject(data)
-    script.flipped = 3
-    client, server = serve(script, checksum_mode=False)
-    reader = client.get_object("bucket", "key", object_info=client.head_object("bucket", "key"))
-    assert len(reader.read()) == len(data)
-    assert reader.integrity == Integrity(reason="checksum_mode is off")
-    assert not any("x-amz-checksum-mode" in request.headers for request in server.requests)
-
-
 def test_mode_is_asked_for_and_signed(serve: Serve) -> None:
     client, server = serve(ChecksummedObject(SMALL))
     client.head_object("bucket", "key")
@@ -357,34 +218,6 @@ def test_mode_is_asked_for_and_signed(serve: Serve) -> None:
     for request in server.requests:
         assert request.headers["x-amz-checksum-mode"] == "ENABLED"
         assert "x-amz-checksum-mode" in request.headers["authorization"]
-
-
-def test_what_cannot_be_computed_is_read_and_reported(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client, _ = serve(ChecksummedObject(SMALL, "crc32c"))
-    monkeypatch.setattr("s3reader.checksums.crc_function", lambda name: None)
-    reader = client.get_object("bucket", "key")
-    assert reader.read() == SMALL
-    assert reader.integrity.algorithm == "crc32c"
-    assert "pip install s3reader[checksums]" in reader.integrity.reason
-
-
-def test_object_that_is_replaced_is_not_held_to_the_old_checksum(serve: Serve) -> None:
-    script = ChecksummedObject(LARGE)
-    client, _ = serve(script)
-    info = client.head_object("bucket", "key")
-    script.replace(LARGE[::-1], '"another"')
-    with pytest.raises(OSError, match="key") as caught:
-        client.get_object("bucket", "key", object_info=info).read()
-    assert not isinstance(caught.value, ChecksumError)
-
-
-def test_empty_object_has_nothing_to_verify(serve: Serve) -> None:
-    client, _ = serve(ChecksummedObject(b""))
-    reader = open_large(client)
-    assert reader.read() == b""
-    assert reader.integrity == Integrity("none", "crc32", "FULL_OBJECT", "the object is empty")
 
 
 def test_pickled_reader_verifies_anew(serve: Serve) -> None:
@@ -396,11 +229,3 @@ def test_pickled_reader_verifies_anew(serve: Serve) -> None:
     copy.seek(0)
     assert copy.read() == LARGE
     assert copy.integrity.verified == "whole"
-
-
-@pytest.mark.parametrize("make", [sequential, ranged, checkpoint])
-def test_callables_of_others_are_read_unverified(make: Callable[..., Any]) -> None:
-    reader = make(ForeignSource(LARGE))
-    assert in_one_piece(reader, len(LARGE)) == LARGE
-    assert reader.integrity.verified == "none"
-    assert "not the client's own" in reader.integrity.reason
