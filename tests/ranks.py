@@ -6,6 +6,8 @@ What a rank runs lives here, because a child finds it by its name.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import multiprocessing
 import os
 import tempfile
@@ -19,6 +21,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 TIMEOUT = 90.0  # seconds for all ranks together
@@ -243,3 +246,88 @@ def load_on_first_rank(reader: Callable[[], Any]) -> dict[str, Any]:
         state = {name: torch.full(shape, -1.0) for name, shape in SHAPES.items()}
     dcp.load(state, storage_reader=reader())
     return {name: value.tolist() for name, value in state.items()}
+
+
+def _replicated(fill: float | None = None, layout: str = "plain") -> dict[str, Any]:
+    torch.manual_seed(5)
+    state: dict[str, Any] = {}
+    for number in range(40):
+        tensor = torch.randn(number + 1, 50)
+        if fill is not None:
+            tensor = torch.full_like(tensor, fill)
+            if layout == "transposed":
+                tensor = tensor.t().contiguous().t()
+            elif layout == "other dtype":
+                tensor = tensor.double()
+        state[f"t{number}"] = tensor
+    state["scalar"] = torch.tensor(2.5 if fill is None else fill)
+    state["empty"] = torch.empty(0, 3)
+    state["step"] = 12 if fill is None else 0
+    return state
+
+
+def save_replicated(folder: str) -> None:
+    """Save tensors of many sizes, a scalar, an empty one and a number."""
+    dcp.save(_replicated(), checkpoint_id=folder)
+
+
+def _differing(state: dict[str, Any]) -> list[str]:
+    return [
+        name
+        for name, value in _replicated().items()
+        if not (
+            torch.equal(state[name].to(value.dtype), value)
+            if isinstance(value, torch.Tensor)
+            else state[name] == value
+        )
+    ]
+
+
+def load_replicated(reader: Callable[[], Any], layout: str = "plain") -> list[str]:
+    """Load all of it on every rank; what differs."""
+    state = _replicated(0.0, layout)
+    dcp.load(state, storage_reader=reader())
+    return _differing(state)
+
+
+def load_in_pairs(reader: Callable[..., Any]) -> list[str]:
+    """Two groups of two ranks that load by themselves."""
+    pairs = [dist.new_group([0, 2]), dist.new_group([1, 3])]
+    group = pairs[dist.get_rank() % 2]
+    state = _replicated(0.0)
+    dcp.load(state, storage_reader=reader(cooperative=group), process_group=group)
+    return _differing(state)
+
+
+def load_alone_in_group(reader: Callable[..., Any]) -> list[str]:
+    """Plans of three ranks for a group of two."""
+    made = reader()
+    made.prepare_global_plan([None, None, None])
+    return []
+
+
+def load_on_one_rank(reader: Callable[[], Any]) -> list[str] | None:
+    """Rank 0 loads and the others do not."""
+    if dist.get_rank():
+        return None
+    state = _replicated(0.0)
+    dcp.load(state, storage_reader=reader(), no_dist=True)
+    return _differing(state)
+
+
+def load_with_changed_plan(reader: Callable[[], Any]) -> tuple[list[str], str]:
+    """Rank 1 drops what was shared out from its plan; what differs, and what is logged."""
+    messages: list[str] = []
+
+    class Changed(DefaultLoadPlanner):
+        def finish_plan(self, central_plan: Any) -> Any:
+            if dist.get_rank() == 1:
+                return dataclasses.replace(central_plan, storage_data=None)
+            return central_plan
+
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("s3reader").addHandler(handler)
+    state = _replicated(0.0)
+    dcp.load(state, storage_reader=reader(), planner=Changed())
+    return _differing(state), "\n".join(messages)

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import bisect
 import ctypes
+import zlib
 from typing import NamedTuple
 
 import torch
 
 from s3reader._ext.scatter import Extent
-
-from .crc import crc32
+from s3reader.checksums import crc_function
 
 USUAL_DATA_START = 704
 """Where torch 2.7 and newer put a tensor's bytes in its archive, for most shapes."""
+
+crc32 = crc_function("crc32") or zlib.crc32
 
 LARGEST_MARGIN = 16 * 1024
 """Bytes of an archive beside the tensor's, at most; torch's have 1 to 2 KiB."""

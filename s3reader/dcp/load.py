@@ -14,6 +14,7 @@ import math
 import pickle
 from collections import Counter
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,11 +31,19 @@ from .tensor_header import TensorHeader, read_header
 from .zip_record import Record, Unusual, read_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from s3reader.session import Session
 
 _BYTE_ORDER = b"little"
+
+
+@dataclass
+class Kept:
+    """What was loaded and not committed: filled targets, or bytes."""
+
+    targets: list[torch.Tensor]
+    data: bytes
 
 
 class Loader:
@@ -60,6 +69,7 @@ class Loader:
         arrived: Callable[[int], None] = lambda count: None,
     ) -> None:
         self.counts: Counter[str] = Counter()
+        self.kept: dict[Entry, Kept] = {}
         self._path = path
         self._session = session
         self._planner = planner
@@ -71,13 +81,24 @@ class Loader:
         self._starts: dict[Any, int] = {}  # where the bytes of such a tensor began last
         self._headers: dict[bytes, TensorHeader] = {}
 
-    def run(self, parts: Sequence[Part], empty: Sequence[Entry] = ()) -> None:
-        """Fetch the parts and load the entries in them; ``empty`` entries have no bytes.
+    def run(
+        self,
+        parts: Sequence[Part],
+        empty: Sequence[Entry] = (),
+        keep: Container[Entry] = (),
+    ) -> None:
+        """Fetch the parts and load the entries in them.
+
+        Args:
+            parts: what is fetched, with the entries as items.
+            empty: entries that have no bytes.
+            keep: entries that are put in ``kept`` and not committed yet.
 
         Raises:
             S3Exception: bytes could not be had, or are not what was saved.
         """
         current: Entry | None = None
+        self._keep = keep
         try:
             for current in empty:
                 current.landing = Landing(0, None, 0)
@@ -140,7 +161,12 @@ class Loader:
             dtype, sizes = entry.stored
             start = self._starts.get((dtype, len(sizes)), USUAL_DATA_START)
             for target, request in zip(targets, entry.requests, strict=True):
-                if self._takes(entry, request, target, start):
+                margin = entry.length - target.nbytes
+                if (
+                    start <= margin <= LARGEST_MARGIN
+                    and takes_all(target, dtype, sizes, request)
+                    and self._claims.add(target.data_ptr(), target.nbytes)
+                ):
                     return Landing(entry.length, target, start)
         return Landing(entry.length, None, USUAL_DATA_START)
 
@@ -152,84 +178,86 @@ class Loader:
         """The targets of a tensor's requests; asked once."""
         targets = self._targets.get(id(entry))
         if targets is None:
-            targets = self._targets[id(entry)] = [
-                self._planner.resolve_tensor(request).detach()
-                for request in entry.requests
-                if request.type != LoadItemType.BYTE_IO
-            ]
+            targets = self._targets[id(entry)] = self.resolve(entry)
         return targets
-
-    def _takes(self, entry: Entry, request: ReadItem, target: torch.Tensor, start: int) -> bool:
-        """Whether the target's memory is what the archive's record has."""
-        assert entry.stored is not None
-        dtype, sizes = entry.stored
-        return (
-            type(target) is torch.Tensor
-            and target.device.type == "cpu"
-            and target.layout is torch.strided
-            and target.dtype == dtype
-            and tuple(target.shape) == sizes == tuple(request.lengths)
-            and not any(request.storage_offsets)
-            and target.is_contiguous()
-            and not target.is_conj()
-            and not target.is_neg()
-            and target.nbytes > 0
-            and start <= entry.length - target.nbytes <= LARGEST_MARGIN
-            and self._claims.add(target.data_ptr(), target.nbytes)
-        )
 
     # When the last byte of an item is there.
 
     def _settle(self, entry: Entry) -> None:
         landing: Landing = entry.landing
         targets = self._resolve(entry)
+        kept = Kept(targets, b"") if entry in self._keep else None
         self.counts["items"] += 1
         if entry.transforms or not targets:
-            self._load_stream(entry, targets)
+            self._load_stream(entry, targets, kept)
         else:
-            stored = self._stored_tensor(entry)
-            for request, target in zip(entry.requests, targets, strict=True):
-                self._deliver(entry, request, target, stored)
+            self.fill(entry, targets, self._stored_tensor(entry), commit=kept is None)
             if landing.target is not None:
                 self.counts["direct_items"] += 1
+        if kept is not None:
+            self.kept[entry] = kept
         self._unclaim(landing)
         self._targets.pop(id(entry), None)
         self._release(entry)
 
-    def _deliver(
-        self, entry: Entry, request: ReadItem, target: torch.Tensor, stored: torch.Tensor
+    def fill(
+        self, entry: Entry, targets: Sequence[torch.Tensor], stored: torch.Tensor, *, commit: bool
     ) -> None:
-        wanted = stored
-        for dimension, (offset, length) in enumerate(
-            zip(request.storage_offsets, request.lengths, strict=True)
-        ):
-            if wanted.size(dimension) != length:
-                wanted = wanted.narrow(dimension, offset, length)
-        if target.size() != wanted.size():
-            raise AssertionError(
-                f"req {request.storage_index} mismatch sizes {target.size()} vs {wanted.size()}"
-            )
-        if target is not stored:
-            target.copy_(wanted)
-        self._planner.commit_tensor(request, target)
+        """Put what is wanted of the stored tensor into each target that is not that tensor."""
+        for request, target in zip(tensor_requests(entry), targets, strict=True):
+            wanted = stored
+            for dimension, (offset, length) in enumerate(
+                zip(request.storage_offsets, request.lengths, strict=True)
+            ):
+                if wanted.size(dimension) != length:
+                    wanted = wanted.narrow(dimension, offset, length)
+            if target.size() != wanted.size():
+                raise AssertionError(
+                    f"req {request.storage_index} mismatch sizes {target.size()} vs {wanted.size()}"
+                )
+            if target is not stored:
+                target.copy_(wanted)
+            if commit:
+                self._planner.commit_tensor(request, target)
 
-    def _load_stream(self, entry: Entry, targets: list[torch.Tensor]) -> None:
+    def commit(self, entry: Entry, kept: Kept) -> None:
+        """Tell the planner about an entry that was kept."""
+        for request, target in zip(tensor_requests(entry), kept.targets, strict=True):
+            self._planner.commit_tensor(request, target)
+        if not kept.targets:
+            self.load_bytes(entry, kept.data)
+
+    def load_bytes(self, entry: Entry, data: bytes) -> None:
+        """Give the planner the bytes that it saved."""
+        for request in entry.requests:
+            self._planner.load_bytes(request, io.BytesIO(data))
+
+    def resolve(self, entry: Entry) -> list[torch.Tensor]:
+        """The targets of an entry that another rank reads."""
+        return [
+            self._planner.resolve_tensor(request).detach() for request in tensor_requests(entry)
+        ]
+
+    def _load_stream(self, entry: Entry, targets: list[torch.Tensor], kept: Kept | None) -> None:
         """Bytes for the planner, and whatever a stream extension has changed."""
         data = entry.landing.read(0, entry.length)
         if not entry.transforms:
             with suppress(Unusual):  # the planner's own bytes, whatever they are
                 self._check(entry, read_directory(entry.landing.read, entry.length))
-        remaining = iter(targets)
+            if kept is not None:
+                kept.data = data
+            else:
+                self.load_bytes(entry, data)
+            return
         for request in entry.requests:
-            stream: Any = io.BytesIO(data)
-            if entry.transforms:
-                stream = self._transforms.transform_load_stream(request, entry.transforms, stream)
-                stream = io.BytesIO(stream.read(-1))
+            stream: Any = self._transforms.transform_load_stream(
+                request, entry.transforms, io.BytesIO(data)
+            )
+            stream = io.BytesIO(stream.read(-1))
             if request.type == LoadItemType.BYTE_IO:
                 self._planner.load_bytes(request, stream)
-            else:
-                stored = self._load_by_torch(entry, stream)
-                self._deliver(entry, request, next(remaining), stored)
+        if targets:
+            self.fill(entry, targets, self._load_by_torch(entry, stream), commit=True)
 
     def _stored_tensor(self, entry: Entry) -> torch.Tensor:
         """The tensor that was saved: in its target already, or seen in the bytes beside it."""
@@ -308,6 +336,29 @@ class Loader:
         if not isinstance(loaded, torch.Tensor):
             raise CheckpointCorruptError(f"it is no tensor but {type(loaded).__name__}.")
         return loaded
+
+
+def tensor_requests(entry: Entry) -> list[ReadItem]:
+    """Those that want a tensor."""
+    return [request for request in entry.requests if request.type != LoadItemType.BYTE_IO]
+
+
+def takes_all(
+    target: torch.Tensor, dtype: torch.dtype, sizes: tuple[int, ...], request: ReadItem
+) -> bool:
+    """Whether the target's memory, byte for byte, is all of a tensor of these sizes."""
+    return (
+        type(target) is torch.Tensor
+        and target.device.type == "cpu"
+        and target.layout is torch.strided
+        and target.dtype == dtype
+        and tuple(target.shape) == sizes == tuple(request.lengths)
+        and not any(request.storage_offsets)
+        and target.is_contiguous()
+        and not target.is_conj()
+        and not target.is_neg()
+        and target.nbytes > 0
+    )
 
 
 def _advice(error: S3Exception) -> str:

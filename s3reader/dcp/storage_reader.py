@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import pickle
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Container
+from typing import Any
 
+import torch.distributed as dist
 from torch.futures import Future
 
 from s3reader.client import S3Client
@@ -18,11 +20,13 @@ from s3reader.protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructo
 from s3reader.source import ObjectSource
 
 from ._torch import FileSystemReader, LoadPlan, LoadPlanner, Metadata
+from .cooperate import Group, Sharing, declined_by, place_of, share_out
 from .errors import CheckpointCorruptError, naming
 from .filesystem import S3FileSystem
-from .items import Unplannable, entries_of, gap_size, parts_of
+from .items import Entry, Unplannable, entries_of, gap_size, parts_of
 from .load import Loader
 from .paths import as_uri, split_uri
+from .progress import Bar, Report
 
 _log = logging.getLogger("s3reader")
 
@@ -41,11 +45,16 @@ class S3StorageReader(FileSystemReader):
         client: to share; by default one is made from the other arguments.
         endpoint: URL of another S3.
         verify: compare the checksums that torch saved with each tensor's bytes.
+        progress: show a bar on rank 0, or call a function there with the bytes that have arrived
+            and all that will.
+        cooperative: ranks that want the same bytes split the reading between them and exchange
+            over their gloo process group: True for all ranks, or the group given to ``dcp.load``.
         _extension_registry: torch's, as its own reader takes it.
 
     Raises:
         ValueError: the path is no URI of S3.
-        TypeError: settings are given together with a client, which has its own.
+        TypeError: settings are given together with a client, which has its own; or ranks are to
+            cooperate with another constructor than ``dcp_optimized()``.
     """
 
     fs: S3FileSystem  # type: ignore[assignment]
@@ -61,6 +70,8 @@ class S3StorageReader(FileSystemReader):
         client: S3Client | None = None,
         endpoint: str | None = None,
         verify: bool = True,
+        progress: bool | Report = False,
+        cooperative: bool | dist.ProcessGroup = False,
         _extension_registry: Any = None,
     ) -> None:
         split_uri(path)
@@ -71,9 +82,19 @@ class S3StorageReader(FileSystemReader):
             region, client, s3client_config, self._constructor, endpoint=endpoint
         )
         self.path = self.fs.init_path(path)
+        self._direct = type(self._constructor) is DCPOptimizedConstructor
+        if cooperative and not self._direct:
+            raise TypeError(
+                "cooperative takes reader_constructor=S3ReaderConstructor.dcp_optimized()"
+            )
         self._verify = verify
+        self._cooperative = cooperative
+        self._alone = False  # whether this rank loads without the others
+        self._report = Bar(f"loading {self.path}") if progress is True else progress or None
+        self._there = self._total = 0  # bytes that have arrived, and that will
         self._metadata: Metadata | None = None
         self._counts: Counter[str] = Counter()
+        self._sources: dict[str, ObjectSource] = {}
 
     @classmethod
     def validate_checkpoint_id(cls, checkpoint_id: str | os.PathLike[str]) -> bool:
@@ -90,6 +111,7 @@ class S3StorageReader(FileSystemReader):
             split_uri(checkpoint_id)
         super().reset(checkpoint_id)
         self._metadata = None
+        self._alone = False
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """What the checkpoint holds and where; torch's own pickle, see docs/CHECKPOINTS.md.
@@ -124,6 +146,24 @@ class S3StorageReader(FileSystemReader):
         super().set_up_storage_reader(metadata, is_coordinator, *args, **kwargs)
         self._metadata = metadata
 
+    def prepare_global_plan(self, plans: list[LoadPlan]) -> list[LoadPlan]:
+        """On the coordinator: share out what several ranks want, where they cooperate.
+
+        Raises:
+            ValueError: the ranks that load are not those of the process group.
+        """
+        self._alone = len(plans) == 1
+        group = self._group()
+        if group is None:
+            return plans
+        if group.size != len(plans):
+            raise ValueError(
+                f"{len(plans)} ranks load together, but the process group has {group.size}: pass "
+                "the one that is given to dcp.load as S3StorageReader(..., cooperative=group)"
+            )
+        sharing = share_out(plans, self.storage_data)
+        return [dataclasses.replace(plan, storage_data=sharing) for plan in plans]
+
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
         """Put the plan's items in the order of the files' bytes and tell the constructor.
 
@@ -148,35 +188,95 @@ class S3StorageReader(FileSystemReader):
             S3Exception: bytes could not be had, or are not what was saved. The message names the
                 checkpoint, the file and the items.
         """
-        if type(self._constructor) is not DCPOptimizedConstructor or self._metadata is None:
-            with naming(f"checkpoint {self.path}"):
-                return super().read_data(plan, planner)
+        done: Future[None] = Future()
+        # One load reads one version of each file; the next may find another.
+        self._sources = {}
+        self._there = self._total = 0
+        if self._metadata is None or not self._direct:
+            return self._read_by_torch(plan, planner)
+        group = self._group()
+        entries: list[Entry] = []
+        reason: Exception | None = None
         try:
             entries = entries_of(plan.items, self.storage_data, self._metadata)
-        except Unplannable as reason:
+        except Exception as error:  # the other ranks are told before it goes on its way
+            reason = error
+        sharing = plan.storage_data if isinstance(plan.storage_data, Sharing) else None
+        together = group is not None and group.agree(None if reason else sharing, entries)
+        if isinstance(reason, Unplannable):
             _log.warning("checkpoint %s is read item by item: %s", self.path, reason)
-            self._constructor.set_item_ranges_by_file(plan.items, self.storage_data, self.path)
-            with naming(f"checkpoint {self.path}"):
-                return super().read_data(plan, planner)
-        session = self.fs.client._session
-        sources: dict[str, ObjectSource] = {}
-
-        def source_of(file: str) -> ObjectSource:
-            if file not in sources:
-                sources[file] = self._source(file)
-            return sources[file]
-
-        gap = gap_size(self._constructor._max_gap_size)
-        parts, wasted = parts_of(entries, gap, session.config.part_size, source_of)
-        loader = Loader(self.path, session, planner, self.transforms, verify=self._verify)
+            return self._read_by_torch(plan, planner)
+        if reason is not None:
+            raise reason
+        loader = Loader(
+            self.path,
+            self.fs.client._session,
+            planner,
+            self.transforms,
+            verify=self._verify,
+            arrived=self._arrived,
+        )
         try:
-            loader.run(parts, [entry for entry in entries if not entry.length])
+            if group is not None and sharing is not None and together:
+                self._read_together(loader, entries, group, sharing)
+            else:
+                self._read(loader, entries)
         finally:
             self._counts.update(loader.counts)
-        self._counts["gap_bytes"] += wasted
-        done: Future[None] = Future()
         done.set_result(None)
         return done
+
+    def _read_by_torch(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        if isinstance(self._constructor, DCPS3ReaderConstructorProtocol):
+            # The plan may have been changed since it was prepared.
+            self._constructor.set_item_ranges_by_file(plan.items, self.storage_data, self.path)
+        with naming(f"checkpoint {self.path}"):
+            return super().read_data(plan, planner)
+
+    def _read(self, loader: Loader, entries: list[Entry], keep: Container[Entry] = ()) -> None:
+        assert isinstance(self._constructor, DCPOptimizedConstructor)
+        gap = gap_size(self._constructor._max_gap_size)
+        part_size = self.fs.client.s3client_config.part_size
+        parts, wasted = parts_of(entries, gap, part_size, self._source)
+        self._total += sum(part.stop - part.start for part in parts)
+        self._counts["gap_bytes"] += wasted
+        self._arrived(0)
+        loader.run(parts, [entry for entry in entries if not entry.length], keep)
+
+    def _read_together(
+        self, loader: Loader, entries: list[Entry], group: Group, sharing: Sharing
+    ) -> None:
+        """Read this rank's share, then exchange; what nobody could pass on, each reads itself."""
+        owners = sharing.owners
+        own = [e for e in entries if owners.get(place_of(e), group.rank) == group.rank]
+        failure: BaseException | None = None
+        try:
+            self._read(loader, own, {entry for entry in own if place_of(entry) in owners})
+        except BaseException as error:
+            failure = error
+        with naming(f"checkpoint {self.path}"):
+            declined = group.settle(failure, declined_by(loader))
+        group.exchange(sharing, declined, loader, entries)
+        for entry, kept in loader.kept.items():
+            loader.commit(entry, kept)
+        rest = [e for e in entries if place_of(e) in declined and owners[place_of(e)] != group.rank]
+        self._read(loader, rest)
+
+    def _group(self) -> Group | None:
+        """The ranks that load together, if they do."""
+        if not self._cooperative or self._alone or not dist.is_initialized():
+            return None
+        group = None if self._cooperative is True else self._cooperative
+        found = Group(group)
+        return found if found.size > 1 else None
+
+    def _arrived(self, count: int) -> None:
+        self._there += count
+        rank = self.rank
+        if rank is None:
+            rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+        if self._report is not None and rank == 0 and self._total:
+            self._report(self._there, self._total)
 
     def stats(self) -> dict[str, Any]:
         """The client's counts, and since this reader was made: ``items`` that were loaded, of
@@ -188,9 +288,13 @@ class S3StorageReader(FileSystemReader):
         return self.fs.client.stats() | {name: self._counts[name] for name in names}
 
     def _source(self, file: str) -> ObjectSource:
-        bucket, key = split_uri(self.fs.concat_path(self.path, file))
-        take: Any = _the_source
-        return cast(ObjectSource, self.fs.client.get_object(bucket, key, reader_constructor=take))
+        source = self._sources.get(file)
+        if source is None:
+            bucket, key = split_uri(self.fs.concat_path(self.path, file))
+            take: Any = _the_source
+            made: Any = self.fs.client.get_object(bucket, key, reader_constructor=take)
+            source = self._sources[file] = made
+        return source
 
 
 def _the_source(*, get_stream: Callable[..., Any], **_: Any) -> Any:
