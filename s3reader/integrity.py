@@ -16,7 +16,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ._ext.crc import combine
 from .checksums import (
@@ -70,6 +70,23 @@ class _Run(NamedTuple):
     crc: int
 
 
+class _Seen(NamedTuple):
+    """What was handed out so far. Replaced as one, never changed: streams of other threads and
+    `Verifier.restore` may meet any of them, but none that is half done.
+
+    Args:
+        runs: sorted, none overlaps another.
+        running: the hash of the first run, for algorithms that are no CRC.
+        verified: whether the runs are the whole object and have its checksum.
+        computed: the wrong value of the latest whole, until there is a right one; else "".
+    """
+
+    runs: tuple[_Run, ...] = ()
+    running: hashlib._Hash | None = None
+    verified: bool = False
+    computed: str = ""
+
+
 class Verifier:
     """The checksum of one object, and how much of it the bytes handed out have confirmed.
 
@@ -85,10 +102,7 @@ class Verifier:
         self._checksum = Checksum(None, None, "", reason or NONE_TOLD)
         self._algorithm: Algorithm | None = None  # set while there is something to verify
         self._total = 0
-        self._runs: list[_Run] = []  # sorted, none overlaps another
-        self._hash: hashlib._Hash | None = None  # of the first run
-        self._verified = False
-        self._computed = ""  # the wrong value, after a mismatch
+        self._seen = _Seen()
 
     @property
     def active(self) -> bool:
@@ -98,24 +112,24 @@ class Verifier:
     @property
     def failed(self) -> bool:
         """Whether bytes were handed out that turned out to be wrong."""
-        return bool(self._computed)
+        return bool(self._seen.computed)
 
     @property
     def integrity(self) -> Integrity:
         """What was verified so far."""
         told = self._checksum
-        if self._verified:
+        if self._seen.verified:
             return Integrity("whole", told.algorithm, told.type)
         return Integrity("none", told.algorithm, told.type, self._reason())
 
     def _reason(self) -> str:
         if self._algorithm is None:
             return self._checksum.reason
-        if self._computed:
-            return f"expected {self._checksum.text}, computed {self._computed}"
+        if self._seen.computed:
+            return f"expected {self._checksum.text}, computed {self._seen.computed}"
         if not self._total:
             return "the object is empty"
-        count = sum(run.end - run.start for run in self._runs)
+        count = sum(run.end - run.start for run in self._seen.runs)
         return (
             f"{count} of {self._total} bytes were read since the checksum is known"
             f"{'' if self._algorithm.polynomial else ', in order from the first'}"
@@ -162,16 +176,14 @@ class Verifier:
 
     # What was handed out.
 
-    def mark(self) -> object:
-        """What is known now, to go back to with `restore`."""
-        running = None if self._hash is None else self._hash.copy()
-        return self._computed, (list(self._runs), running, self._verified)
+    def mark(self) -> _Seen:
+        """What was handed out by now, to go back to with `restore`."""
+        return self._seen
 
-    def restore(self, mark: Any) -> None:
+    def restore(self, mark: _Seen) -> None:
         """Forget the bytes since `mark`: they were not handed out after all."""
-        computed, state = mark
-        if computed == self._computed:
-            self._runs, self._hash, self._verified = state
+        if mark.computed == self._seen.computed:
+            self._seen = mark
 
     def take(self, start: int, view: memoryview) -> None:
         """Take note that the bytes from ``start`` on are being handed out.
@@ -183,84 +195,89 @@ class Verifier:
         algorithm = self._algorithm
         if algorithm is None or not len(view):
             return
-        end = start + len(view)
-        if self.failed and start and not self._continues(start):
-            raise self._error()
-        if algorithm.polynomial:
-            self._take_crc(algorithm, start, end, view)
-        else:
-            self._take_hash(algorithm, start, end, view)
-        if self._complete():
-            self._conclude(algorithm)
+        seen = self._seen
+        if seen.computed and start and not _continues(seen.runs, start):
+            raise self._error(seen.computed)
+        take = _with_crc if algorithm.polynomial else _with_hash
+        seen = take(algorithm, seen, start, view)
+        if _is_whole(seen.runs, self._total):
+            value = _value(algorithm, seen)
+            verified = value == base64.b64decode(self._checksum.text)
+            if not verified:
+                self._seen = _Seen(computed=encode(value))
+                raise self._error(self._seen.computed)
+            seen = seen._replace(verified=True, computed="")
+        self._seen = seen
 
-    def _continues(self, start: int) -> bool:
-        return bool(self._runs) and self._runs[0].start == 0 and self._runs[0].end == start
-
-    def _take_crc(self, algorithm: Algorithm, start: int, end: int, view: memoryview) -> None:
-        update = crc_function(algorithm.name)
-        assert update is not None
-        before = [run for run in self._runs if run.end <= start]
-        after = [run for run in self._runs if run.start >= end]
-        self._verified &= len(before) + len(after) == len(self._runs)
-        if before and before[-1].end == start:
-            last = before.pop()
-            run = _Run(last.start, end, update(view, last.crc))
-        else:
-            run = _Run(start, end, update(view, 0))
-        self._runs = [*before[-MOST_RUNS:], run, *after[:MOST_RUNS]]
-
-    def _take_hash(self, algorithm: Algorithm, start: int, end: int, view: memoryview) -> None:
-        if start == 0:
-            self._hash = new_hash(algorithm.name)
-        elif self._hash is None or not self._continues(start):
-            if self._runs and start < self._runs[0].end:
-                self._runs = []  # fetched again
-                self._verified = False
-            return
-        self._hash.update(view)
-        self._verified = False
-        self._runs = [_Run(0, end, 0)]
-
-    def _complete(self) -> bool:
-        """Whether the runs adjoin each other and are the whole object."""
-        end = 0
-        for run in self._runs:
-            if run.start != end:
-                return False
-            end = run.end
-        return end == self._total
-
-    def _conclude(self, algorithm: Algorithm) -> None:
-        """Every byte was handed out: compare."""
-        if algorithm.polynomial:
-            crc = 0
-            for run in self._runs:
-                length = run.end - run.start
-                crc = combine(crc, run.crc, length, algorithm.polynomial, 8 * algorithm.size)
-            computed = crc.to_bytes(algorithm.size, "big")
-        else:
-            assert self._hash is not None
-            computed = self._hash.digest()
-        self._verified = computed == base64.b64decode(self._checksum.text)
-        self._computed = "" if self._verified else encode(computed)
-        if not self._verified:
-            self._runs = []
-            self._hash = None
-            raise self._error()
-
-    def _error(self) -> ChecksumError:
+    def _error(self, computed: str) -> ChecksumError:
         assert self._algorithm is not None
         return ChecksumError(
             f"reading s3://{self._bucket}/{self._key}: the {self._total} bytes received are not "
             f"what was stored: expected {self._algorithm.title} {self._checksum.text}, computed "
-            f"{self._computed}. What was read of it so far is not to be used. Read it again from "
+            f"{computed}. What was read of it so far is not to be used. Read it again from "
             "its start; if it persists, look for what changes bytes between S3 and here (a proxy, "
             "memory), or for an object stored with a wrong checksum.",
             algorithm=self._algorithm.name,
             expected=self._checksum.text,
-            computed=self._computed,
+            computed=computed,
             bucket=self._bucket,
             key=self._key,
             operation="GetObject",
             range=(0, self._total),
         )
+
+
+def _continues(runs: tuple[_Run, ...], start: int) -> bool:
+    """Whether ``start`` is where the run from the object's start has come to."""
+    return bool(runs) and runs[0].start == 0 and runs[0].end == start
+
+
+def _is_whole(runs: tuple[_Run, ...], total: int) -> bool:
+    """Whether the runs adjoin each other and are all of the object."""
+    end = 0
+    for run in runs:
+        if run.start != end:
+            return False
+        end = run.end
+    return end == total
+
+
+def _with_crc(algorithm: Algorithm, seen: _Seen, start: int, view: memoryview) -> _Seen:
+    """What was seen, with the bytes from ``start`` on, which replace those seen there before."""
+    update = crc_function(algorithm.name)
+    assert update is not None
+    end = start + len(view)
+    before = [run for run in seen.runs if run.end <= start]
+    after = [run for run in seen.runs if run.start >= end]
+    if before and before[-1].end == start:
+        last = before.pop()
+        run = _Run(last.start, end, update(view, last.crc))
+    else:
+        run = _Run(start, end, update(view, 0))
+    runs = (*before[-MOST_RUNS:], run, *after[:MOST_RUNS])
+    return seen._replace(runs=runs, verified=False)
+
+
+def _with_hash(algorithm: Algorithm, seen: _Seen, start: int, view: memoryview) -> _Seen:
+    """The same for a hash, which only goes on from the object's start."""
+    if start == 0:
+        running = new_hash(algorithm.name)
+    elif seen.running is not None and _continues(seen.runs, start):
+        running = seen.running.copy()
+    elif seen.runs and start < seen.runs[0].end:
+        return _Seen(computed=seen.computed)  # fetched again
+    else:
+        return seen
+    running.update(view)
+    return _Seen((_Run(0, start + len(view), 0),), running, computed=seen.computed)
+
+
+def _value(algorithm: Algorithm, seen: _Seen) -> bytes:
+    """The checksum of the runs, which are the whole."""
+    if seen.running is not None:
+        return seen.running.digest()
+    crc = 0
+    for run in seen.runs:
+        length = run.end - run.start
+        crc = combine(crc, run.crc, length, algorithm.polynomial, 8 * algorithm.size)
+    return crc.to_bytes(algorithm.size, "big")
