@@ -125,6 +125,7 @@ class Session:
             connect_timeout=config.connect_timeout,
             first_byte_timeout=config.first_byte_timeout,
             stall_timeout=config.stall_timeout,
+            hedge=config.hedge,
         )
         threading.Thread(
             target=_supervise,

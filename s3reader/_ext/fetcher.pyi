@@ -21,6 +21,7 @@ class Fetcher:
         connect_timeout: float | None = None,
         first_byte_timeout: float | None = None,
         stall_timeout: float | None = None,
+        hedge: bool = False,
     ) -> Self: ...
     @property
     def counters(self) -> Counters: ...

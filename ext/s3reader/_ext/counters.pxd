@@ -11,6 +11,7 @@ cdef struct Tally:
     int64_t exchanges           # HTTP requests that were started
     int64_t connections_opened
     int64_t connections_reused
+    int64_t hedges              # of the exchanges, second requests for what was late
     int64_t ttfb_count
     int64_t ttfb_sum            # microseconds
     int64_t ttfb[TTFB_BUCKETS]  # counts

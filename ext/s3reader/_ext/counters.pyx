@@ -45,6 +45,7 @@ cdef class Counters:
             "requests": dict(self.requests),
             "retries": dict(self.retries),
             "throttles": self.retries.get("throttle", 0),
+            "hedges": self.tally.hedges,
             "bytes_requested": self.bytes_requested,
             "bytes_received": self.tally.bytes_received,
             "connections_opened": self.tally.connections_opened,

@@ -50,7 +50,12 @@ cdef enum Fault:
 cdef struct Slot:
     CURL *easy                      # owned by the I/O thread; opened at its first use
     Exchange *exchange              # NULL while idle
+    Head *head                      # where this attempt's head goes: the exchange's, or `own`
+    Head own                        # of a second attempt, until it wins
+    Slot *rival                     # the other attempt, while neither has a head
+    bint lost                       # the rival won: what still comes is not looked at
     bint doomed                     # its lane was closed; to be taken off before anything else
+    double started                  # monotonic time this attempt started
 
 cdef struct LaneState:
     pthread_cond_t changed          # broadcast under the fetcher's lock when a wait may be over
@@ -102,12 +107,10 @@ cdef struct Exchange:
     LaneState *lane
     Exchange *next                  # in the lane, among the delayed, or among the reports
     double not_before               # monotonic time of a delayed retry
-    double started                  # monotonic time the latest attempt started
     double activity                 # monotonic time of the latest sign of life of that attempt
     double progress                 # monotonic time of the latest new byte, or of the first start
     int64_t awaited                 # received at which a waiter wants to be woken; -1 none (atomic)
     const double *now               # the I/O thread's clock, read once a turn
-    Slot *slot                      # while RUNNING; I/O thread only
     void *owner                     # the Transfer, borrowed
 
     # Request lines of this attempt.
@@ -115,14 +118,17 @@ cdef struct Exchange:
     char match_line[ETAG_SIZE + 16]
     curl_slist range_node
     curl_slist match_node
+    curl_slist *lines               # those, then the signed headers
 
 # How many bytes were asked for; once a head was accepted, or where start and stop were given.
 cdef int64_t wanted(Exchange *exchange) noexcept nogil
 
 # I/O thread only.
-cdef int exchange_prepare(Exchange *exchange, CURL *easy) noexcept nogil
+cdef void exchange_begin(Exchange *exchange) noexcept nogil
 cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil
-cdef void exchange_count(Exchange *exchange, CURL *easy) noexcept nogil
+cdef int slot_prepare(Slot *slot) noexcept nogil
+cdef void slot_withdraw(Slot *slot) noexcept nogil
+cdef void slot_count(Slot *slot) noexcept nogil
 cdef size_t on_header(char *line, size_t size, size_t count, void *context) noexcept nogil
 cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexcept nogil
 

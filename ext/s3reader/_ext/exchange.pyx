@@ -36,10 +36,9 @@ cdef int64_t wanted(Exchange *exchange) noexcept nogil:
     return exchange.stop - exchange.start
 
 
-cdef int exchange_prepare(Exchange *exchange, CURL *easy) noexcept nogil:
-    """Set an easy handle up for the exchange's next attempt."""
+cdef void exchange_begin(Exchange *exchange) noexcept nogil:
+    """Forget the attempt before and write the request lines of the next one."""
     cdef curl_slist *headers = exchange.headers
-    cdef int failed = CURLE_OK
     head_reset(&exchange.head)
     exchange.accepted = False
     exchange.text_length = 0
@@ -65,17 +64,46 @@ cdef int exchange_prepare(Exchange *exchange, CURL *easy) noexcept nogil:
         exchange.match_node.data = exchange.match_line
         exchange.match_node.next = headers
         headers = &exchange.match_node
+    exchange.lines = headers
+
+
+cdef int slot_prepare(Slot *slot) noexcept nogil:
+    """Set the slot's easy handle up for an attempt at its exchange."""
+    cdef Exchange *exchange = slot.exchange
+    cdef CURL *easy = slot.easy
+    cdef int failed = CURLE_OK
     if exchange.method == HEAD_ONLY:
         failed |= set_long(easy, CURLOPT_NOBODY, 1)
     else:
         failed |= set_long(easy, CURLOPT_HTTPGET, 1)
     failed |= set_string(easy, CURLOPT_URL, exchange.url)
-    failed |= set_pointer(easy, CURLOPT_HTTPHEADER, headers)
-    failed |= set_pointer(easy, CURLOPT_HEADERDATA, exchange)
-    failed |= set_pointer(easy, CURLOPT_WRITEDATA, exchange)
-    failed |= set_pointer(easy, CURLOPT_PRIVATE, exchange)
+    failed |= set_pointer(easy, CURLOPT_HTTPHEADER, exchange.lines)
+    failed |= set_pointer(easy, CURLOPT_HEADERDATA, slot)
+    failed |= set_pointer(easy, CURLOPT_WRITEDATA, slot)
+    failed |= set_pointer(easy, CURLOPT_PRIVATE, slot)
+    # Two attempts at once never report: whichever fails goes, and the other becomes the only one.
     failed |= set_pointer(easy, CURLOPT_ERRORBUFFER, exchange.message)
     return failed
+
+
+cdef void own_head(Slot *slot) noexcept nogil:
+    """Have the head that this slot got in the exchange, where everyone looks for it."""
+    cdef Head other
+    if slot.head != &slot.exchange.head:
+        other = slot.exchange.head
+        slot.exchange.head = slot.own
+        slot.own = other
+        slot.head = &slot.exchange.head
+
+
+cdef void slot_withdraw(Slot *slot) noexcept nogil:
+    """Leave the exchange to the rival: this attempt came to nothing, or came second."""
+    cdef Slot *rival = slot.rival
+    slot.rival = rival.rival = NULL
+    slot.lost = True
+    own_head(rival)
+    head_reset(&slot.own)
+    slot.head = &slot.own
 
 
 cdef Fault judge_head(Exchange *exchange) noexcept nogil:
@@ -122,15 +150,28 @@ cdef Fault judge_head(Exchange *exchange) noexcept nogil:
 
 
 cdef size_t on_header(char *line, size_t size, size_t count, void *context) noexcept nogil:
-    cdef Exchange *exchange = <Exchange *> context
-    cdef bint was_complete = exchange.head.complete
-    if head_take(&exchange.head, line, size * count) != 0:
-        exchange.fault = FAULT_TOO_LARGE
+    cdef Slot *slot = <Slot *> context
+    cdef Exchange *exchange = slot.exchange
+    cdef Head *head = slot.head
+    cdef bint was_complete = head.complete
+    cdef bint good
+    if slot.lost:
         return 0
-    if was_complete or not exchange.head.complete:
+    if head_take(head, line, size * count) != 0:
+        if slot.rival != NULL:
+            slot_withdraw(slot)
+        else:
+            exchange.fault = FAULT_TOO_LARGE
+        return 0
+    if was_complete or not head.complete:
         return size * count
+    good = exchange.method == GET_RANGE and head.status in (200, 206)
+    if slot.rival != NULL:
+        slot_withdraw(slot.rival if good else slot)
+        if not good:
+            return 0
     exchange.activity = exchange.now[0]
-    if exchange.method == GET_RANGE and exchange.head.status in (200, 206):
+    if good:
         exchange.fault = judge_head(exchange)
         if exchange.fault != FAULT_NONE:
             return 0
@@ -161,10 +202,14 @@ cdef size_t keep_text(Exchange *exchange, const char *data, size_t length) noexc
 
 
 cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexcept nogil:
-    cdef Exchange *exchange = <Exchange *> context
+    cdef Slot *slot = <Slot *> context
+    cdef Exchange *exchange = slot.exchange
     cdef size_t length = size * count
-    cdef int64_t received = exchange.received
+    cdef int64_t received
     cdef char *place
+    if slot.lost:
+        return 0
+    received = exchange.received
     exchange.activity = exchange.now[0]
     if not exchange.accepted:
         return keep_text(exchange, data, length)
@@ -215,15 +260,18 @@ cdef void count_exchange(
         tally_first_byte(tally, first_byte)
 
 
-cdef void exchange_count(Exchange *exchange, CURL *easy) noexcept nogil:
+cdef void slot_count(Slot *slot) noexcept nogil:
     """Count the attempt, the connection it used and how long its first byte took."""
+    cdef Exchange *exchange = slot.exchange
+    cdef CURL *easy = slot.easy
     cdef int64_t sent = get_microseconds(easy, CURLINFO_PRETRANSFER_TIME_T)
     cdef int64_t first = get_microseconds(easy, CURLINFO_STARTTRANSFER_TIME_T)
     cdef bint opened = get_long(easy, CURLINFO_NUM_CONNECTS) > 0
     # Neither where no connection came about: then nothing was sent.
     cdef bint reused = not opened and get_long(easy, CURLINFO_REQUEST_SIZE) > 0
-    exchange.proxy_status = <int> get_long(easy, CURLINFO_HTTP_CONNECTCODE)
-    if not exchange.head.complete:
+    if not slot.lost:
+        exchange.proxy_status = <int> get_long(easy, CURLINFO_HTTP_CONNECTCODE)
+    if not slot.head.complete:
         first = sent = -1
     count_exchange(exchange.lane.tally, opened, reused, first - sent if sent >= 0 else -1)
     count_exchange(exchange.lane.client_tally, opened, reused, first - sent if sent >= 0 else -1)

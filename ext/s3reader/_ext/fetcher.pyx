@@ -54,13 +54,15 @@ cdef class Fetcher:
         URL of a proxy; None for none.
     connect_timeout, first_byte_timeout, stall_timeout
         Seconds; None for none.
+    hedge
+        Send a request a second time when its answer is late.
     counters
         Where the connections and bytes of all lanes are counted.
     """
 
     def __cinit__(self, Counters counters not None, int max_connections, str user_agent not None, *,
                   str ca_bundle=None, str proxy=None, connect_timeout=None,
-                  first_byte_timeout=None, stall_timeout=None):
+                  first_byte_timeout=None, stall_timeout=None, bint hedge=False):
         memset(&self.loop, 0, sizeof(self.loop))
         if max_connections < 1:
             raise ValueError("max_connections must be at least 1")
@@ -80,6 +82,8 @@ cdef class Fetcher:
             0x7fffffff if connect_timeout is None else max(1, int(connect_timeout * 1000)))
         self.loop.first_byte_timeout = first_byte_timeout or 0
         self.loop.stall_timeout = stall_timeout or 0
+        self.loop.hedge.enabled = hedge
+        self.loop.tally = &counters.tally
         self.loop.slot_count = self.loop.pace.limit = self.loop.pace.ceiling = max_connections
         self.loop.slots = <Slot *> calloc(max_connections, sizeof(Slot))
         if self.loop.slots == NULL:

@@ -1,7 +1,9 @@
 """The multi-handle loop: what the I/O thread owns and what it shares with Python."""
 
 from s3reader._ext.easy cimport EasyOptions
+from s3reader._ext.counters cimport Tally
 from s3reader._ext.exchange cimport Slot
+from s3reader._ext.hedge cimport Hedge
 from s3reader._ext.libcurl cimport CURLM
 from s3reader._ext.pace cimport Pace
 from s3reader._ext.queues cimport Queues
@@ -22,6 +24,8 @@ cdef struct Loop:
 
     # I/O thread only.
     CURLM *multi
+    Hedge hedge
+    Tally *tally                    # of the client
     Slot *slots
     int running
     double now

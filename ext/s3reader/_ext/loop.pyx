@@ -3,7 +3,8 @@
 Actors: Python threads put exchanges into lanes; the loop takes one from each lane in turn, runs as
 many at once as the pace allows, and settles them when every byte is in place. Whatever else
 happens becomes a report that Python decides about and may put back, so the loop holds no policy
-but one: it watches the two timeouts that libcurl does not have (first byte, stall).
+but two: it watches the two timeouts that libcurl does not have (first byte, stall), and sends what
+is late a second time where the client asked for that (``hedge``).
 
 The lock is never held while libcurl runs, except by the callbacks that wake a waiter.
 """
@@ -14,14 +15,16 @@ from libc.stdint cimport int64_t
 from s3reader._ext.easy cimport open_easy
 from s3reader._ext.exchange cimport (
     FAULT_FIRST_BYTE_TIMEOUT, FAULT_NO_MEMORY, FAULT_STALE_SIGNATURE, FAULT_STALL_TIMEOUT,
-    PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING, Exchange, Slot, exchange_conclude, exchange_count,
-    exchange_prepare)
+    FAULT_NONE, PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING, Exchange, Fault, Slot, exchange_begin,
+    exchange_conclude, slot_count, slot_prepare, slot_withdraw)
+from s3reader._ext.hedge cimport hedge_due, hedge_may, hedge_measure, hedge_started
 from s3reader._ext.libcurl cimport (
-    CURL, CURLE_OK, CURLINFO_PRETRANSFER_TIME_T, CURLMOPT_MAXCONNECTS, CURLMOPT_PIPELINING,
+    CURLE_OK, CURLINFO_PRETRANSFER_TIME_T, CURLMOPT_MAXCONNECTS, CURLMOPT_PIPELINING,
     CURLMSG_DONE, CURLMsg, CURLOPT_ERRORBUFFER, curl, get_microseconds, get_private,
     set_multi_long, set_pointer)
 from s3reader._ext.pace cimport pace_room, pace_started, pace_succeeded, pace_wait
 from s3reader._ext.queues cimport cancel_waiting, dequeue, promote_delayed, report, settle
+from s3reader._ext.response cimport head_free, head_reset
 from s3reader._ext.threads cimport (
     fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
     store)
@@ -39,9 +42,9 @@ cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
     loop.running -= 1
 
 
-cdef void interrupt(Loop *loop, Slot *slot, Exchange *exchange) noexcept nogil:
-    """Take a running exchange off its handle before it ended."""
-    exchange_count(exchange, slot.easy)
+cdef void take_off(Loop *loop, Slot *slot) noexcept nogil:
+    """Take an attempt off its handle, ended or not, and count it."""
+    slot_count(slot)
     release_slot(loop, slot)
 
 
@@ -57,29 +60,74 @@ cdef Slot *idle_slot(Loop *loop) noexcept nogil:
     return NULL
 
 
+cdef bint attempt(Loop *loop, Exchange *exchange, Slot *first) noexcept nogil:
+    """Send an exchange's request; a second time where ``first`` is its attempt that is late."""
+    cdef Slot *slot = idle_slot(loop)
+    if slot == NULL:
+        return False
+    slot.exchange = exchange
+    slot.lost = slot.doomed = False
+    slot.rival = first
+    slot.started = loop.now
+    slot.head = &exchange.head
+    if first != NULL:
+        head_reset(&slot.own)
+        slot.head = &slot.own
+    loop.running += 1
+    if slot_prepare(slot) != CURLE_OK or curl.multi_add_handle(loop.multi, slot.easy) != 0:
+        slot.exchange = NULL
+        loop.running -= 1
+        return False
+    if first != NULL:
+        first.rival = slot
+    return True
+
+
 cdef bint start(Loop *loop, Exchange *exchange) noexcept nogil:
-    """Begin an attempt; False with the fault set where it cannot even begin."""
-    cdef Slot *slot
+    """Begin an exchange; False with the fault set where it cannot even begin."""
     exchange.now = &loop.now
-    exchange.started = exchange.activity = loop.now
+    exchange.activity = loop.now
     if exchange.progress == 0:
         exchange.progress = loop.now
     if loop.now >= exchange.sign_again:
         exchange.fault = FAULT_STALE_SIGNATURE
         return False
-    slot = idle_slot(loop)
-    if slot == NULL or exchange_prepare(exchange, slot.easy) != CURLE_OK:
+    exchange_begin(exchange)
+    if not attempt(loop, exchange, NULL):
         exchange.fault = FAULT_NO_MEMORY
         return False
-    slot.exchange = exchange
-    exchange.slot = slot
-    loop.running += 1
-    if curl.multi_add_handle(loop.multi, slot.easy) != 0:
-        slot.exchange = NULL
-        loop.running -= 1
-        exchange.fault = FAULT_NO_MEMORY
-        return False
+    hedge_started(&loop.hedge)
     return True
+
+
+cdef bint may_hedge(Loop *loop) noexcept nogil:
+    return (hedge_may(&loop.hedge) and loop.running < loop.slot_count
+            and loop.pace.rate == 0 and loop.pace.limit == loop.pace.ceiling)
+
+
+cdef void hedge_late(Loop *loop) noexcept nogil:
+    """Send what is late a second time; not while the server asks for fewer requests."""
+    cdef int index
+    cdef double due
+    if loop.hedge.enabled:
+        hedge_measure(&loop.hedge, loop.tally, loop.now)
+    for index in range(loop.slot_count):
+        if not may_hedge(loop):
+            return
+        due = hedge_due(&loop.hedge, &loop.slots[index])
+        if 0 <= due <= loop.now and attempt(
+                loop, loop.slots[index].exchange, &loop.slots[index]):
+            loop.hedge.tokens -= 1
+            loop.tally.hedges += 1
+
+
+cdef void drop_lost(Loop *loop) noexcept nogil:
+    """Take off what came second, before the exchange it was for can be settled."""
+    cdef int index
+    for index in range(loop.slot_count):
+        if loop.slots[index].exchange != NULL and loop.slots[index].lost:
+            loop.slots[index].doomed = False
+            take_off(loop, &loop.slots[index])
 
 
 cdef void doom_closed(Loop *loop) noexcept nogil:
@@ -97,12 +145,17 @@ cdef void cancel_doomed(Loop *loop) noexcept nogil:
     cdef int index
     cdef Slot *slot
     cdef Exchange *exchange
+    drop_lost(loop)
     for index in range(loop.slot_count):
         slot = &loop.slots[index]
         if slot.doomed:
             slot.doomed = False
             exchange = slot.exchange
-            interrupt(loop, slot, exchange)
+            if slot.rival != NULL:  # which is doomed too, and settles it
+                slot_withdraw(slot)
+                take_off(loop, slot)
+                continue
+            take_off(loop, slot)
             pthread_mutex_lock(&loop.lock)
             settle(exchange, PHASE_CANCELLED)
             pthread_mutex_unlock(&loop.lock)
@@ -174,8 +227,8 @@ cdef void wake_waiters(Loop *loop) noexcept nogil:
 
 cdef void collect_finished(Loop *loop) noexcept nogil:
     cdef CURLMsg *message
+    cdef Slot *slot
     cdef Exchange *exchange
-    cdef CURL *easy
     cdef int left, result
     cdef bint complete
     while True:
@@ -184,11 +237,14 @@ cdef void collect_finished(Loop *loop) noexcept nogil:
             return
         if message.msg != CURLMSG_DONE:
             continue
-        easy = message.easy_handle
+        slot = <Slot *> get_private(message.easy_handle)
         result = message.data.result
-        exchange = <Exchange *> get_private(easy)
-        exchange_count(exchange, easy)
-        release_slot(loop, exchange.slot)
+        exchange = slot.exchange
+        if slot.rival != NULL:      # failed before its head came, and the rival goes on
+            slot_withdraw(slot)
+            take_off(loop, slot)
+            continue
+        take_off(loop, slot)
         complete = exchange_conclude(exchange, result)
         pthread_mutex_lock(&loop.lock)
         if complete:
@@ -199,43 +255,57 @@ cdef void collect_finished(Loop *loop) noexcept nogil:
         pthread_mutex_unlock(&loop.lock)
 
 
-cdef bint timed_out(Loop *loop, Slot *slot) noexcept nogil:
-    cdef Exchange *exchange = slot.exchange
+cdef Fault timed_out(Loop *loop, Slot *slot) noexcept nogil:
     cdef int64_t sent
-    if exchange.head.complete:
-        if 0 < loop.stall_timeout < loop.now - exchange.activity:
-            exchange.fault = FAULT_STALL_TIMEOUT
-            return True
-        return False
+    if slot.head.complete:
+        if 0 < loop.stall_timeout < loop.now - slot.exchange.activity:
+            return FAULT_STALL_TIMEOUT
+        return FAULT_NONE
     # Before the request is sent libcurl's own connect timeout rules.
     sent = get_microseconds(slot.easy, CURLINFO_PRETRANSFER_TIME_T)
-    if sent > 0 and 0 < loop.first_byte_timeout < loop.now - exchange.started - sent * 1e-6:
-        exchange.fault = FAULT_FIRST_BYTE_TIMEOUT
-        return True
-    return False
+    if sent > 0 and 0 < loop.first_byte_timeout < loop.now - slot.started - sent * 1e-6:
+        return FAULT_FIRST_BYTE_TIMEOUT
+    return FAULT_NONE
 
 
 cdef void sweep(Loop *loop) noexcept nogil:
     cdef int index
     cdef Slot *slot
     cdef Exchange *exchange
+    cdef Fault fault
     if loop.running == 0 or loop.now - loop.swept < SWEEP_MS * 1e-3:
         return
     loop.swept = loop.now
     for index in range(loop.slot_count):
         slot = &loop.slots[index]
         exchange = slot.exchange
-        if exchange != NULL and timed_out(loop, slot):
-            interrupt(loop, slot, exchange)
-            pthread_mutex_lock(&loop.lock)
-            report(&loop.queues, exchange)
-            pthread_mutex_unlock(&loop.lock)
+        if exchange == NULL:
+            continue
+        fault = timed_out(loop, slot)
+        if fault == FAULT_NONE:
+            continue
+        if slot.rival != NULL:
+            slot_withdraw(slot)
+            take_off(loop, slot)
+            continue
+        exchange.fault = fault
+        take_off(loop, slot)
+        pthread_mutex_lock(&loop.lock)
+        report(&loop.queues, exchange)
+        pthread_mutex_unlock(&loop.lock)
 
 
 cdef int patience(Loop *loop) noexcept nogil:
     """Milliseconds that the loop may sleep when no socket and no wake-up calls."""
     cdef double until = SWEEP_MS if loop.running > 0 else IDLE_MS
+    cdef double due
+    cdef int index
     cdef Exchange *waiting
+    if may_hedge(loop):
+        for index in range(loop.slot_count):
+            due = hedge_due(&loop.hedge, &loop.slots[index])
+            if due >= 0:
+                until = min(until, max(0.0, (due - loop.now) * 1e3))
     pthread_mutex_lock(&loop.lock)
     if loop.queues.cancelling or loop.stopping:
         until = 0
@@ -266,6 +336,7 @@ cdef void shut_down(Loop *loop) noexcept nogil:
         if loop.slots[index].easy != NULL:
             curl.easy_cleanup(loop.slots[index].easy)
             loop.slots[index].easy = NULL
+            head_free(&loop.slots[index].own)
     curl.multi_cleanup(loop.multi)
 
 
@@ -280,9 +351,11 @@ cdef void *run_loop(void *context) noexcept nogil:
         start_ready(loop)
         curl.multi_perform(loop.multi, &active)
         loop.now = monotonic()
+        drop_lost(loop)
         wake_waiters(loop)
         collect_finished(loop)
         sweep(loop)
+        hedge_late(loop)
         curl.multi_poll(loop.multi, NULL, 0, patience(loop), NULL)
         pthread_mutex_lock(&loop.lock)
         stopping = loop.stopping
