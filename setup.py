@@ -6,9 +6,10 @@ Switches, read from the environment:
     ``1`` turns every warning of Cython and of the C compiler into an error, ``0`` leaves
     them warnings. A git checkout starts with ``1``; an unpacked sdist with ``0``, because a
     compiler that this project has never met must not keep anybody from installing it.
-``S3READER_LINETRACE=1``
-    compile with line tracing, for coverage of the Cython code. The generated C then lies
-    beside its source, where coverage looks for it.
+``S3READER_COVERAGE=1``
+    compile with gcc's line counters. Cython's own tracing would not do: it takes the GIL in code
+    that holds a lock of the I/O thread, and waits there for a thread with the GIL that wants the
+    lock.
 ``S3READER_SANITIZE=address,undefined``
     compile with the named sanitizers and debug information.
 """
@@ -24,22 +25,23 @@ SOURCE_ROOT = Path("ext")
 
 in_checkout = Path(".git").exists()
 warnings_are_errors = os.environ.get("S3READER_WERROR", "1" if in_checkout else "0") == "1"
-line_trace = os.environ.get("S3READER_LINETRACE") == "1"
+coverage = os.environ.get("S3READER_COVERAGE") == "1"
 sanitizers = os.environ.get("S3READER_SANITIZE", "")
 
 compile_args = ["-O3", "-Wall", "-Wextra", "-Wno-unused-parameter"]
 link_args = ["-pthread"]
-macros: list[tuple[str, str | None]] = []
 if warnings_are_errors:
     compile_args.append("-Werror")
-if line_trace:
-    macros += [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")]
+if coverage:
+    # Atomic, for several threads count, and gcov infers some counts from others.
+    compile_args += ["-O0", "-g", "--coverage", "-fprofile-update=atomic"]
+    link_args.append("--coverage")
 if sanitizers:
     compile_args += [f"-fsanitize={sanitizers}", "-fno-omit-frame-pointer", "-g", "-O1"]
     link_args += [f"-fsanitize={sanitizers}"]
 
 # One directory a variant: what one has built must not pass for another's, nor end in its wheel.
-variant = "-".join(["traced"] * line_trace + sanitizers.split(",") * bool(sanitizers))
+variant = "-".join(["coverage"] * coverage + sanitizers.split(",") * bool(sanitizers))
 build_base = Path("build", variant or "plain")
 
 Options.warning_errors = warnings_are_errors
@@ -50,7 +52,6 @@ setup(
             Extension(
                 ".".join(source.relative_to(SOURCE_ROOT).with_suffix("").parts),
                 [str(source)],
-                define_macros=macros,
                 extra_compile_args=compile_args,
                 extra_link_args=link_args,
                 libraries=["dl"],
@@ -58,7 +59,7 @@ setup(
             for source in sorted(SOURCE_ROOT.rglob("*.pyx"))
         ],
         include_path=[str(SOURCE_ROOT)],
-        build_dir=None if line_trace else str(build_base / "cython"),
+        build_dir=str(build_base / "cython"),
         compiler_directives={
             "language_level": "3str",
             "boundscheck": False,
@@ -66,7 +67,6 @@ setup(
             "cdivision": True,
             "binding": True,
             "embedsignature": False,
-            "linetrace": line_trace,
         },
     ),
     options={"build": {"build_base": str(build_base)}},

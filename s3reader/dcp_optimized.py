@@ -182,7 +182,8 @@ class DCPOptimizedS3Reader(ObjectReader):
 
     def _receive(self, item: ItemRange) -> None:
         group = self._range_groups[self._group_of_item[self._index]]
-        while (at := self._chunks.run_end(item.start, item.end)) < item.end:
+        at = item.start
+        while (at := self._chunks.run_end(at, item.end)) < item.end:
             if self._stream is None:
                 self._open(at)
             stream = self._stream
