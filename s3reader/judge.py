@@ -13,7 +13,7 @@ import random
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from s3reader._ext.check import describe, transport_cause
 from s3reader._ext.transfer import Transfer, faults
@@ -216,40 +216,28 @@ class Judge:
     ) -> S3Exception:
         request: Request = transfer.request
         start, stop = transfer.start, transfer.stop
-        request_id = headers.get("x-amz-request-id") or body.request_id
-        host_id = headers.get("x-amz-id-2") or body.host_id
-        has_range = request.operation == "GetObject" and start is not None and stop is not None
-        span = (start, stop) if start is not None and stop is not None and has_range else None
-        elapsed = time.monotonic() - trail.began
+        located = request.operation == "GetObject" and start is not None and stop is not None
+        context: dict[str, Any] = {
+            "code": outcome.code,
+            "bucket": request.bucket,
+            "key": request.key,
+            "operation": request.operation,
+            "range": (start, stop) if located else None,
+            "request_id": headers.get("x-amz-request-id") or body.request_id,
+            "host_id": headers.get("x-amz-id-2") or body.host_id,
+            "attempts": trail.total_attempts,
+            "elapsed": time.monotonic() - trail.began,
+        }
         if outcome.cause is None and outcome.status is not None:
             return error_from_response(
                 status=outcome.status,
-                code=outcome.code,
                 detail=body.message or _words(transfer.text),
-                bucket=request.bucket,
-                key=request.key,
-                operation=request.operation,
-                range=span,
-                request_id=request_id,
-                host_id=host_id,
-                attempts=trail.total_attempts,
-                elapsed=elapsed,
                 region=self._region(headers, body),
+                **context,
             )
-        return error_from_transport(
-            outcome.cause or "bad_response",
-            _detail(transfer, outcome.cause),
-            status=outcome.status,
-            code=outcome.code,
-            bucket=request.bucket,
-            key=request.key,
-            operation=request.operation,
-            range=span,
-            request_id=request_id,
-            host_id=host_id,
-            attempts=trail.total_attempts,
-            elapsed=elapsed,
-        )
+        cause = outcome.cause or "bad_response"
+        detail = _detail(transfer, outcome.cause)
+        return error_from_transport(cause, detail, status=outcome.status, **context)
 
 
 def _made_with(transfer: Transfer) -> MadeWith:
