@@ -58,6 +58,13 @@ def constructor(name: str, size: int) -> Any:
 
 EVERY_WAY = [(name, way) for name in READERS for way in WAYS]
 EVERY_WAY += [("checkpoint", in_one_piece), ("checkpoint", in_pieces)]
+AT_ONCE = [(name, way) for name, way in EVERY_WAY if way in (in_one_piece, by_read)]
+WITH_THE_DATA = [
+    (name, way)
+    for name, way in EVERY_WAY
+    if name not in ("small buffer", "unbuffered") or (name, way) in AT_ONCE
+]
+"""Ways that ask for a small object in one request, whose answer brings its checksum along."""
 
 
 def open_large(client: S3Client, name: str = "sequential") -> Any:

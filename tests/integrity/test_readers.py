@@ -11,10 +11,12 @@ from checksum_twins import ALGORITHMS, ChecksummedObject, checksum
 from servers.faults import PART, cut, part
 from servers.scripted import ScriptedServer
 from whole_reads import (
+    AT_ONCE,
     EVERY_WAY,
     LARGE,
     READERS,
     SMALL,
+    WITH_THE_DATA,
     by_read,
     constructor,
     in_one_piece,
@@ -26,9 +28,16 @@ from s3reader import ChecksumError, Integrity, S3Client
 
 Serve = Callable[..., tuple[S3Client, ScriptedServer]]
 
-every_way = pytest.mark.parametrize(
-    ("name", "way"), EVERY_WAY, ids=lambda value: getattr(value, "__name__", value)
-)
+Ways = list[tuple[str, Callable[[Any, int], bytes]]]
+
+
+def ways(names_and_ways: Ways) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("name", "way"), names_and_ways, ids=lambda value: getattr(value, "__name__", value)
+    )
+
+
+every_way = ways(EVERY_WAY)
 
 
 @every_way
@@ -42,12 +51,10 @@ def test_large_object_is_held_to_the_checksum_of_a_head(
     assert reader.integrity == Integrity("whole", "crc64nvme", "FULL_OBJECT")
 
 
-@every_way
+@ways(WITH_THE_DATA)
 def test_small_object_is_held_to_the_checksum_that_comes_with_it(
     serve: Serve, name: str, way: Callable[[Any, int], bytes]
 ) -> None:
-    if name in ("small buffer", "unbuffered") and way is not by_read and way is not in_one_piece:
-        pytest.skip("reads smaller ranges than the object, which come without its checksum")
     client, server = serve(ChecksummedObject(SMALL, "crc32"))
     reader = client.get_object("bucket", "key", reader_constructor=constructor(name, len(SMALL)))
     assert way(reader, len(SMALL)) == SMALL
@@ -93,13 +100,10 @@ def test_wrong_byte_is_an_error_before_the_read_is_complete(
     assert reader.integrity.verified == "whole"
 
 
-@pytest.mark.parametrize("name", [*READERS, "checkpoint"])
-@pytest.mark.parametrize("way", [in_one_piece, by_read])
+@ways(AT_ONCE)
 def test_wrong_byte_of_a_small_object_is_an_error(
     serve: Serve, name: str, way: Callable[[Any, int], bytes]
 ) -> None:
-    if name == "checkpoint" and way is by_read:
-        pytest.skip("does not read all at once")
     script = ChecksummedObject(SMALL, "sha256")
     client, _ = serve(script)
     reader = client.get_object("bucket", "key", reader_constructor=constructor(name, len(SMALL)))
