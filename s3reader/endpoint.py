@@ -132,6 +132,14 @@ class EndpointResolver:
         pattern = _ANY_REGION if self.custom else _AWS_REGION
         return pattern.fullmatch(region) is not None
 
+    def follows_to(self, region: str) -> bool:
+        """Whether a request may go on to a region that a server named.
+
+        AWS's other partitions have hosts elsewhere and credentials of their own.
+        """
+        same_owner = self.custom or _dns_suffix(region) == _dns_suffix(self.region)
+        return same_owner and self.takes_region(region)
+
     def _target(self, bucket: str, tail: str, region: str | None) -> Target:
         check_bucket(bucket)
         region = self.region if region is None else self._checked_region(region)
@@ -148,10 +156,7 @@ class EndpointResolver:
                     f"bucket {bucket!r} names {meaning}, which s3reader does not support; "
                     "use a general purpose bucket or an access point alias"
                 )
-        suffix = next(
-            (name for prefix, name in _DNS_SUFFIXES.items() if region.startswith(prefix)),
-            "amazonaws.com",
-        )
+        suffix = _dns_suffix(region)
         if self._fips and suffix == "amazonaws.com.cn":
             raise ValueError(
                 f"region {region!r} has no FIPS endpoints: unset AWS_USE_FIPS_ENDPOINT "
@@ -175,6 +180,12 @@ class EndpointResolver:
             raise ValueError(f"{expected}, got {region!r}")
         # AWS's name for "no region in particular", which signs for us-east-1.
         return DEFAULT_REGION if region == "aws-global" else region
+
+
+def _dns_suffix(region: str) -> str:
+    """Under which name AWS's partition with a region has its hosts."""
+    names = (name for prefix, name in _DNS_SUFFIXES.items() if region.startswith(prefix))
+    return next(names, "amazonaws.com")
 
 
 def resolve_region(

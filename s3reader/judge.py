@@ -40,6 +40,7 @@ _CAUSES = {
         "long_body",
         "bad_range",
         "changed",
+        "bad_response",
         "too_large",
         "first_byte_timeout",
         "stall_timeout",
@@ -196,7 +197,7 @@ class Judge:
         elif verdict.action is Action.FIX_CLOCK:
             trail.clock_fixed = True
             now = body.server_time or parse_http_date(headers.get("date"))
-            if now is None:
+            if now is None or not self._signer.takes_clock(now):
                 return False
             self._signer.set_clock(now)
         elif verdict.action is Action.CHANGE_REGION:

@@ -10,7 +10,7 @@ from urllib.parse import unquote_plus
 
 from .errors import IncompleteDataError
 from .request import Request
-from .results import ObjectInfo, RestoreStatus
+from .results import ObjectInfo, RestoreStatus, is_etag, parse_size
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -108,7 +108,7 @@ def _parse_page(document: bytes) -> tuple[ListObjectResult, str | None, bool]:
 
     try:
         root = ElementTree.fromstring(document)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError) as error:  # LookupError: an unknown encoding
         raise ValueError(str(error)) from None
     namespace = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
     if root.tag != f"{namespace}ListBucketResult":
@@ -124,12 +124,24 @@ def _parse_page(document: bytes) -> tuple[ListObjectResult, str | None, bool]:
             raise ValueError(f"a {name} is missing")
         return unquote_plus(value) if encoded else value
 
+    def size_of(element: Element) -> int:
+        size = parse_size(text(element, "Size"))
+        if size is None:
+            raise ValueError("a Size is none")
+        return size
+
+    def etag_of(element: Element) -> str:
+        etag = text(element, "ETag") or ""
+        if not is_etag(etag):
+            raise ValueError(f"an ETag cannot be one: {etag[:100]!r}")
+        return etag
+
     def info(element: ElementTree.Element) -> ObjectInfo:
         restore = element.find(f"{namespace}RestoreStatus")
         return ObjectInfo(
             key=name_of(element, "Key"),
-            etag=text(element, "ETag") or "",
-            size=int(text(element, "Size") or ""),
+            etag=etag_of(element),
+            size=size_of(element),
             last_modified=_parse_time(text(element, "LastModified")) or 0,
             storage_class=text(element, "StorageClass"),
             restore_status=None

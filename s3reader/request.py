@@ -31,6 +31,10 @@ and the time until the request arrives."""
 MAX_CLOCK_SKEW = 900.0
 """Seconds by which a signature's time may differ from S3's clock (Amazon S3 API reference)."""
 
+BELIEVABLE_TIMES = (1142294400.0, 4102444800.0)
+"""Seconds since the epoch between which a server's clock can stand: from the day S3 opened,
+2006-03-14, to the year 2100."""
+
 FOREVER = 1e18
 """Monotonic time that never comes: when an unsigned request must be signed again."""
 
@@ -190,9 +194,15 @@ class Signer:
             self._credentials.invalidate(credentials)
         self._next_epoch()
 
+    @staticmethod
+    def takes_clock(server_time: float) -> bool:
+        """Whether requests can be signed for a time: a server named it, which may not even be S3"""
+        earliest, latest = BELIEVABLE_TIMES
+        return earliest <= server_time <= latest
+
     def clock_is_off(self, server_time: float | None) -> bool:
         """Whether requests are signed by a clock that S3 would not accept."""
-        if server_time is None:
+        if server_time is None or not self.takes_clock(server_time):
             return False
         return abs(server_time - time.time() - self._clock_offset) > MAX_CLOCK_SKEW
 
@@ -203,7 +213,7 @@ class Signer:
 
     def takes_region(self, region: str | None) -> bool:
         """Whether requests can go to a region: a server named it, which may not even be S3."""
-        return region is not None and self.endpoints.takes_region(region)
+        return region is not None and self.endpoints.follows_to(region)
 
     def set_region(self, bucket: str, region: str) -> None:
         """Take note of where a bucket is."""

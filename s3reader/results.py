@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+MAX_ETAG = 255
+"""Characters of an ETag; S3's have at most 40."""
+
 
 @dataclass(frozen=True)
 class RestoreStatus:
@@ -77,13 +80,16 @@ class HeadObjectResult:
         Raises:
             ValueError: there is no length, or it is none.
         """
-        size = _whole(headers.get("content-length"))
+        size = parse_size(headers.get("content-length"))
         if size is None:
             told = headers.get("content-length", "none")
             raise ValueError(f"expected the object's size as Content-Length, received {told}")
+        etag = headers.get("etag", "")
+        if not is_etag(etag):
+            raise ValueError(f"expected a version as ETag, received {etag[:100]}")
         prefix = "x-amz-meta-"
         return cls(
-            etag=headers.get("etag", ""),
+            etag=etag,
             size=size,
             last_modified=parse_http_date(headers.get("last-modified")) or 0,
             storage_class=headers.get("x-amz-storage-class"),
@@ -98,7 +104,7 @@ class HeadObjectResult:
                 for name, value in headers.items()
                 if name.startswith(prefix)
             },
-            parts_count=_whole(headers.get("x-amz-mp-parts-count")),
+            parts_count=parse_size(headers.get("x-amz-mp-parts-count")),
         )
 
 
@@ -142,7 +148,10 @@ def parse_http_date(text: str | None) -> int | None:
         return None
     day, month, year, hour, minute, second = match.groups()
     moment = (int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second))
-    return calendar.timegm((*moment, 0, 1, 0))
+    try:
+        return calendar.timegm((*moment, 0, 1, 0))
+    except ValueError:  # of the year 0
+        return None
 
 
 def parse_restore(text: str | None) -> RestoreStatus | None:
@@ -156,7 +165,13 @@ def parse_restore(text: str | None) -> RestoreStatus | None:
     )
 
 
-def _whole(text: str | None) -> int | None:
+def parse_size(text: str | None) -> int | None:
+    """A count of bytes as a server writes it; None where it is none."""
     # Sizes of S3 end at 50 TB; nineteen digits could not be expressed in the compiled core.
     fits = text is not None and text.isascii() and text.isdecimal() and len(text) < 19
     return int(text) if text is not None and fits else None
+
+
+def is_etag(text: str) -> bool:
+    """Whether a text can be sent back as an object's version: a header of one line (RFC 9110)."""
+    return text.isascii() and text.isprintable() and len(text) <= MAX_ETAG

@@ -16,7 +16,7 @@ from .checksums import ASK
 from .errors import error_from_transport
 from .integrity import OFF, Verifier
 from .request import Request
-from .results import HeadObjectResult, ObjectInfo, parse_headers
+from .results import HeadObjectResult, ObjectInfo, is_etag, parse_headers
 from .stream import GetObjectStream
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ class ObjectSource:
         self._info = object_info
         if object_info is not None:
             self.size = object_info.size
-            etag = getattr(object_info, "etag", None)
-            self.etag = etag if etag and etag.startswith('"') else None
+            etag = getattr(object_info, "etag", None) or ""
+            if not is_etag(etag):
+                raise ValueError(f"object_info takes the ETag of a version, not {etag[:100]!r}")
+            self.etag = etag if etag.startswith('"') else None
         self._begin()
 
     def _begin(self) -> None:

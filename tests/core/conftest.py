@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from interpreters import run_python, start_python
 from servers.faults import PART
 from servers.scripted import Script, ScriptedServer
 from transfers import Bench
 
-import s3reader
 from s3reader import S3ClientConfig
 from s3reader.session import Session
 from s3reader.source import ObjectSource
 from s3reader.stream import GetObjectStream
 
+__all__ = ["run_python", "start_python"]
+
 KEYS = {"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG"}
-TESTS = Path(__file__).parents[1]
-INSTALLED = Path(s3reader.__file__).parents[1]
 
 SETTINGS: dict[str, Any] = {
     "part_size": PART,
@@ -99,47 +95,6 @@ def bench(scripted: Callable[..., ScriptedServer]) -> Iterator[Callable[..., Ben
     yield make
     for each in made:
         each.fetcher.close()
-
-
-@pytest.fixture
-def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Runs code in a new interpreter; ``environ`` is put on top of this process's environment."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(code: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-        # Not from the checkout: there the package may lie without its compiled modules.
-        child = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", code, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": f"{INSTALLED}{os.pathsep}{TESTS}", **environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(child)
-        return child
-
-    yield start
-    for child in started:
-        with child:
-            child.kill()
-
-
-@pytest.fixture
-def run_python(
-    start_python: Callable[..., subprocess.Popen[str]],
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The same, to its end; an interpreter that takes longer than ``timeout`` is a failure."""
-
-    def run(
-        code: str, *arguments: str, timeout: float = 60.0, **environ: str
-    ) -> subprocess.CompletedProcess[str]:
-        child = start_python(code, *arguments, **environ)
-        output, errors = child.communicate(timeout=timeout)
-        return subprocess.CompletedProcess(child.args, child.returncode, output, errors)
-
-    return run
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ cdef enum Fault:
     FAULT_LONG_BODY
     FAULT_BAD_RANGE                 # the response is not of the range that was asked for
     FAULT_CHANGED                   # the response is of another version of the object
+    FAULT_BAD_RESPONSE              # a header that none can have
     FAULT_TOO_LARGE                 # head or document above its limit
     FAULT_NO_MEMORY
     FAULT_FIRST_BYTE_TIMEOUT
@@ -107,6 +108,7 @@ cdef struct Exchange:
     LaneState *lane
     Exchange *next                  # in the lane, among the delayed, or among the reports
     double not_before               # monotonic time of a delayed retry
+    double answered                 # monotonic time its head was complete
     double activity                 # monotonic time of the latest sign of life of that attempt
     double progress                 # monotonic time of the latest new byte, or of the first start
     int64_t awaited                 # received at which a waiter wants to be woken; -1 none (atomic)
@@ -124,6 +126,7 @@ cdef struct Exchange:
 cdef int64_t wanted(Exchange *exchange) noexcept nogil
 
 # I/O thread only.
+cdef bint is_document(Exchange *exchange) noexcept nogil
 cdef void exchange_begin(Exchange *exchange) noexcept nogil
 cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil
 cdef int slot_prepare(Slot *slot) noexcept nogil

@@ -110,6 +110,8 @@ cdef Fault judge_head(Exchange *exchange) noexcept nogil:
     """Decide whether the body belongs to what was asked; fill in what the head tells about it."""
     cdef Head *head = &exchange.head
     cdef int64_t stop
+    if head.etag_malformed:
+        return FAULT_BAD_RESPONSE
     if head.etag_too_long:
         return FAULT_TOO_LARGE
     if exchange.etag[0] != 0 and strcmp(exchange.etag, head.etag) != 0:
@@ -170,7 +172,7 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *context) noex
         slot_withdraw(slot.rival if good else slot)
         if not good:
             return 0
-    exchange.activity = exchange.now[0]
+    exchange.answered = exchange.activity = exchange.now[0]
     if good:
         exchange.fault = judge_head(exchange)
         if exchange.fault != FAULT_NONE:
@@ -180,8 +182,13 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *context) noex
     return size * count
 
 
+cdef bint is_document(Exchange *exchange) noexcept nogil:
+    """Whether the body is a document that was asked for: neither data nor an error."""
+    return exchange.method == GET_TEXT and exchange.head.status == 200
+
+
 cdef size_t keep_text(Exchange *exchange, const char *data, size_t length) noexcept nogil:
-    cdef bint document = exchange.method == GET_TEXT and exchange.head.status == 200
+    cdef bint document = is_document(exchange)
     cdef size_t limit = TEXT_LIMIT if document else ERROR_LIMIT
     cdef size_t capacity
     cdef char *text

@@ -15,8 +15,8 @@ from libc.stdint cimport int64_t
 from s3reader._ext.easy cimport open_easy
 from s3reader._ext.exchange cimport (
     FAULT_FIRST_BYTE_TIMEOUT, FAULT_NO_MEMORY, FAULT_STALE_SIGNATURE, FAULT_STALL_TIMEOUT,
-    FAULT_NONE, PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING, Exchange, Fault, Slot, exchange_begin,
-    exchange_conclude, slot_count, slot_prepare, slot_withdraw)
+    FAULT_NONE, FAULT_STATUS, PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING, Exchange, Fault, Slot,
+    exchange_begin, exchange_conclude, is_document, slot_count, slot_prepare, slot_withdraw)
 from s3reader._ext.hedge cimport hedge_due, hedge_may, hedge_measure, hedge_started
 from s3reader._ext.libcurl cimport (
     CURLE_OK, CURLINFO_PRETRANSFER_TIME_T, CURLMOPT_MAXCONNECTS, CURLMOPT_PIPELINING,
@@ -30,6 +30,7 @@ from s3reader._ext.threads cimport (
     store)
 
 cdef enum:
+    DOCUMENT_STALLS = 10            # stall timeouts for all of a page: at 30 s, 14 KB/s of 4 MiB
     SWEEP_MS = 100                  # how often timeouts are looked at; they are seconds long
     IDLE_MS = 60000                 # a wake-up ends the wait; this is for a lost one
 
@@ -255,12 +256,24 @@ cdef void collect_finished(Loop *loop) noexcept nogil:
         pthread_mutex_unlock(&loop.lock)
 
 
+cdef Fault kept_waiting(Loop *loop, Exchange *exchange) noexcept nogil:
+    """The fault of what is no object's data and comes drop by drop, each in time for the stall's.
+    """
+    cdef double waited = loop.now - exchange.answered
+    if exchange.accepted or loop.stall_timeout <= 0:
+        return FAULT_NONE
+    if is_document(exchange):
+        return FAULT_STALL_TIMEOUT if waited > DOCUMENT_STALLS * loop.stall_timeout else FAULT_NONE
+    # The status is known, what came of the body will do.
+    return FAULT_STATUS if waited > loop.stall_timeout else FAULT_NONE
+
+
 cdef Fault timed_out(Loop *loop, Slot *slot) noexcept nogil:
     cdef int64_t sent
     if slot.head.complete:
         if 0 < loop.stall_timeout < loop.now - slot.exchange.activity:
             return FAULT_STALL_TIMEOUT
-        return FAULT_NONE
+        return kept_waiting(loop, slot.exchange)
     # Before the request is sent libcurl's own connect timeout rules.
     sent = get_microseconds(slot.easy, CURLINFO_PRETRANSFER_TIME_T)
     if sent > 0 and 0 < loop.first_byte_timeout < loop.now - slot.started - sent * 1e-6:

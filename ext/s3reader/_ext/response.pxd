@@ -15,10 +15,12 @@ cdef struct Head:
     int64_t total                   # the object's size as Content-Range tells it; -1 where not told
     char etag[ETAG_SIZE]            # with its quotes; "" where not told
     bint etag_too_long
+    bint etag_malformed             # it has control characters: sent back, it could end a line
     char *text                      # the lines of the latest response, owned, recycled
     size_t length
     size_t capacity
 
+cdef bint has_control(const char *at, size_t length) noexcept nogil
 cdef void head_reset(Head *head) noexcept nogil
 # Takes one line with its line end. 0, or -1 when the head exceeds HEAD_LIMIT or memory is out.
 cdef int head_take(Head *head, const char *line, size_t length) noexcept nogil

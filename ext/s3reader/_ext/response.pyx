@@ -79,6 +79,15 @@ cdef void parse_status(Head *head, const char *line, const char *end) noexcept n
     head.status = <int> status if at != NULL and 100 <= status <= 999 else 0
 
 
+cdef bint has_control(const char *at, size_t length) noexcept nogil:
+    """Whether there is a control character, which no value of a header may have."""
+    cdef size_t index
+    for index in range(length):
+        if <unsigned char> at[index] < 0x20 or at[index] == 0x7f:
+            return True
+    return False
+
+
 cdef void parse_header(Head *head, const char *line, const char *end) noexcept nogil:
     cdef const char *colon = line
     cdef const char *value
@@ -90,7 +99,9 @@ cdef void parse_header(Head *head, const char *line, const char *end) noexcept n
     name = colon - line
     value = skip_blanks(colon + 1, end)
     if name == 4 and strncasecmp(line, b"etag", 4) == 0:
-        if end - value < ETAG_SIZE:
+        if has_control(value, end - value):
+            head.etag_malformed = True
+        elif end - value < ETAG_SIZE:
             memcpy(head.etag, value, end - value)
             head.etag[end - value] = 0
         else:
@@ -107,7 +118,7 @@ cdef void head_reset(Head *head) noexcept nogil:
     head.complete = False
     head.content_length = head.range_start = head.range_stop = head.total = -1
     head.etag[0] = 0
-    head.etag_too_long = False
+    head.etag_too_long = head.etag_malformed = False
     head.length = 0
 
 

@@ -13,12 +13,12 @@ from libc.string cimport memcpy, memset
 
 from s3reader._ext cimport process
 from s3reader._ext.exchange cimport (
-    FAULT_BAD_RANGE, FAULT_CHANGED, FAULT_FIRST_BYTE_TIMEOUT, FAULT_LONG_BODY, FAULT_NO_MEMORY,
-    FAULT_SHORT_BODY, FAULT_STALE_SIGNATURE, FAULT_STALL_TIMEOUT, FAULT_STATUS, FAULT_TOO_LARGE,
-    FAULT_TRANSPORT, GET_RANGE, GET_TEXT, HEAD_ONLY, OPEN_END, PHASE_DONE, PHASE_FAILED,
-    PHASE_NEW, PHASE_REPORTED, is_settled, wanted)
+    FAULT_BAD_RANGE, FAULT_BAD_RESPONSE, FAULT_CHANGED, FAULT_FIRST_BYTE_TIMEOUT, FAULT_LONG_BODY,
+    FAULT_NO_MEMORY, FAULT_SHORT_BODY, FAULT_STALE_SIGNATURE, FAULT_STALL_TIMEOUT, FAULT_STATUS,
+    FAULT_TOO_LARGE, FAULT_TRANSPORT, GET_RANGE, GET_TEXT, HEAD_ONLY, OPEN_END, PHASE_DONE,
+    PHASE_FAILED, PHASE_NEW, PHASE_REPORTED, is_settled, wanted)
 from s3reader._ext.libcurl cimport curl, curl_slist
-from s3reader._ext.response cimport ETAG_SIZE, head_free
+from s3reader._ext.response cimport ETAG_SIZE, has_control, head_free
 from s3reader._ext.threads cimport cond_init, load, pthread_cond_destroy, store
 
 
@@ -133,6 +133,8 @@ cdef class Transfer:
             self.exchange.stop = OPEN_END if stop is None or start is None else stop
         if len(encoded) >= ETAG_SIZE:
             raise ValueError(f"an ETag has at most {ETAG_SIZE - 1} bytes, not {len(encoded)}")
+        if has_control(encoded, len(encoded)):
+            raise ValueError("an ETag has no control characters: they could begin another header")
         memcpy(self.exchange.etag, <const char *> encoded, len(encoded) + 1)
         self.exchange.total = -1 if total is None else total
         if destination is not None:
@@ -294,6 +296,7 @@ faults = {
     "long_body": <int> FAULT_LONG_BODY,
     "bad_range": <int> FAULT_BAD_RANGE,
     "changed": <int> FAULT_CHANGED,
+    "bad_response": <int> FAULT_BAD_RESPONSE,
     "too_large": <int> FAULT_TOO_LARGE,
     "no_memory": <int> FAULT_NO_MEMORY,
     "first_byte_timeout": <int> FAULT_FIRST_BYTE_TIMEOUT,
