@@ -189,3 +189,13 @@ def test_head_without_a_length_is_an_error_with_its_object(
         with pytest.raises(S3Exception, match="Content-Length") as caught:
             client_for(server.endpoint).head_object("bucket", "key")
         assert caught.value.key == "key"
+
+
+def test_date_of_no_calendar_is_as_good_as_none(scripted: Scripted, client_for: ClientFor) -> None:
+    date = dict.fromkeys(("Date", "Last-Modified"), "Sat, 01 Jan 0000 00:00:00 GMT")
+    refused = Reply(403, date)
+    server = scripted([refused, Reply(200, {"ETag": '"v"', "Content-Length": "5", **date})])
+    client = client_for(server.endpoint)
+    with pytest.raises(AccessDeniedError):
+        client.head_object("bucket", "key")
+    assert client.head_object("bucket", "key").size == 5

@@ -204,6 +204,8 @@ def test_archived_objects_tell_their_restore(scripted: Scripted, client_for: Cli
         b"<ListBucketResult><Contents><Key>k</Key><Size>1</Size>"
         b"<LastModified>yesterday</LastModified></Contents></ListBucketResult>",
         b"<ListBucketResult><Contents>",
+        b'<?xml version="1.0" encoding="none-such"?><ListBucketResult/>',
+        b"<Error><Code>InternalError</Code><Message>too late for a 500</Message></Error>",
         b'<!DOCTYPE x [<!ENTITY a "aaaa">]><ListBucketResult>&a;</ListBucketResult>',
         '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE x [<!ENTITY a "a">]>'
         "<ListBucketResult><Prefix>&a;</Prefix></ListBucketResult>".encode("utf-16"),
