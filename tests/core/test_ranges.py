@@ -9,29 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from range_twins import Bounds, plain_merge, plain_split
 
 from s3reader._ext import ranges
-from s3reader._ext.ranges import Merged
 
 LARGEST = 2**63 - 1
-
-Bounds = tuple[int, int]
-
-
-def plain_merge(members: list[Bounds], gap: float) -> list[Merged]:
-    merged: list[Merged] = []
-    for index, (start, end) in enumerate(members):
-        if merged and start - merged[-1].end <= gap:
-            last = merged.pop()
-            merged.append(Merged(last.start, max(last.end, end), last.first, index))
-        else:
-            merged.append(Merged(start, end, index, index))
-    return merged
-
-
-def plain_split(start: int, end: int, part_size: int) -> list[Bounds]:
-    return [(at, min(at + part_size, end)) for at in range(start, end, part_size)]
-
 
 offsets = st.integers(0, 200) | st.integers(0, LARGEST) | st.integers(LARGEST - 200, LARGEST)
 bounds = st.tuples(offsets, offsets).map(lambda pair: (min(pair), max(pair)))

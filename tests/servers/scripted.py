@@ -133,6 +133,12 @@ class ScriptedServer:
         with self._lock:
             return self._connections
 
+    def answer_by(self, script: Script) -> None:
+        """Take another script from now on, and forget the requests so far."""
+        with self._lock:
+            self._script = script
+            self._requests.clear()
+
     def __enter__(self) -> ScriptedServer:
         return self
 
