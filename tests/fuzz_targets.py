@@ -166,7 +166,6 @@ def run_head(data: bytes) -> None:
     headers = parse_headers(data)
     with contextlib.suppress(ValueError):
         HeadObjectResult.from_headers(headers)
-    assert HeadObjectResult.from_headers({**headers, "content-length": "5"}).size == 5
     for value in headers.values():
         parse_http_date(value)
         parse_restore(value)
