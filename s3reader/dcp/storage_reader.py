@@ -212,7 +212,7 @@ class S3StorageReader(FileSystemReader):
             self.path,
             self.fs.client._session,
             planner,
-            self.transforms,
+            getattr(self, "transforms", None),  # torch 2.6 has no extensions
             verify=self._verify,
             arrived=self._arrived,
         )
@@ -264,7 +264,9 @@ class S3StorageReader(FileSystemReader):
 
     def _group(self) -> Group | None:
         """The ranks that load together, if they do."""
-        if not self._cooperative or self._alone or not dist.is_initialized():
+        if not self._cooperative or self._alone:
+            return None
+        if not dist.is_available() or not dist.is_initialized():
             return None
         group = None if self._cooperative is True else self._cooperative
         found = Group(group)
@@ -272,7 +274,7 @@ class S3StorageReader(FileSystemReader):
 
     def _arrived(self, count: int) -> None:
         self._there += count
-        rank = self.rank
+        rank: int | None = getattr(self, "rank", None)  # torch 2.6 does not tell
         if rank is None:
             rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         if self._report is not None and rank == 0 and self._total:
