@@ -373,10 +373,12 @@ def _build(
     elapsed: float | None,
     **context: Any,
 ) -> S3Exception:
+    for name in ("code", "request_id", "host_id"):
+        context[name] = context[name] and clean_text(context[name])
     words = clean_text(detail).rstrip(". ") if detail else ""
     failure = f"{_target(**context)} failed: {happened}{': ' if words else ''}{words}"
     if context["request_id"]:
-        failure += f" (request id {clean_text(context['request_id'])})"
+        failure += f" (request id {context['request_id']})"
     sentences = [f"{failure}.", _tried(context["attempts"], elapsed), advice]
     return kind(" ".join(sentence for sentence in sentences if sentence), **context)
 
@@ -384,9 +386,7 @@ def _build(
 def _target(
     operation: str | None, bucket: str | None, key: str | None, range: Range | None, **_: object
 ) -> str:
-    words = [operation or "Request"]
-    if bucket:
-        words.append(printable(f"s3://{bucket}/{key or ''}"))
+    words = [operation or "Request", *([printable(f"s3://{bucket}/{key or ''}")] if bucket else [])]
     if range is not None:
         words.append(f"bytes [{range[0]}, {range[1]})")
     return " ".join(words)

@@ -218,26 +218,27 @@ class Judge:
         request: Request = transfer.request
         start, stop = transfer.start, transfer.stop
         located = request.operation == "GetObject" and start is not None and stop is not None
+        hide = _made_with(transfer).hide
         context: dict[str, Any] = {
-            "code": outcome.code,
+            "code": hide(outcome.code),
             "bucket": request.bucket,
             "key": request.key,
             "operation": request.operation,
             "range": (start, stop) if located else None,
-            "request_id": headers.get("x-amz-request-id") or body.request_id,
-            "host_id": headers.get("x-amz-id-2") or body.host_id,
+            "request_id": hide(headers.get("x-amz-request-id") or body.request_id),
+            "host_id": hide(headers.get("x-amz-id-2") or body.host_id),
             "attempts": trail.total_attempts,
             "elapsed": time.monotonic() - trail.began,
         }
         if outcome.cause is None and outcome.status is not None:
             return error_from_response(
                 status=outcome.status,
-                detail=body.message or _words(transfer.text),
-                region=self._region(headers, body),
+                detail=hide(body.message or _words(transfer.text)),
+                region=hide(self._region(headers, body)),
                 **context,
             )
         cause = outcome.cause or "bad_response"
-        detail = _detail(transfer, outcome.cause)
+        detail = hide(_detail(transfer, outcome.cause))
         return error_from_transport(cause, detail, status=outcome.status, **context)
 
 

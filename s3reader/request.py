@@ -31,6 +31,9 @@ and the time until the request arrives."""
 MAX_CLOCK_SKEW = 900.0
 """Seconds by which a signature's time may differ from S3's clock (Amazon S3 API reference)."""
 
+SHORTEST_SECRET = 8
+"""Characters of a secret that can be told from ordinary words; S3's have 40, MinIO's at least 8."""
+
 BELIEVABLE_TIMES = (1142294400.0, 4102444800.0)
 """Seconds since the epoch between which a server's clock can stand: from the day S3 opened,
 2006-03-14, to the year 2100."""
@@ -46,6 +49,14 @@ class MadeWith(NamedTuple):
     region: str
     epoch: int
     """Of the signer, before it looked at the rest."""
+
+    def hide(self, text: str | None) -> str | None:
+        """A server's words without the secrets that it may have read in the request."""
+        if text and self.credentials:
+            for secret in (self.credentials.token, self.credentials.secret_key):
+                if secret and len(secret) >= SHORTEST_SECRET:
+                    text = text.replace(secret, "…")
+        return text
 
 
 class Request:

@@ -47,7 +47,7 @@ def hides_secrets(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., No
     def check(*texts: object, also: tuple[str, ...] = ()) -> None:
         for text in map(str, texts):
             for secret in (SECRET, TOKEN, *also):
-                assert secret not in text
+                assert secret not in text, text
             assert not _SIGNATURE.search(text.replace(EMPTY_BODY_HASH, "")), text
 
     yield check
