@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from s3reader._ext.scatter import Scatter
 from s3reader._ext.transfer import Lane, Transfer
 
-from .errors import IncompleteDataError
+from .errors import IncompleteDataError, S3Exception
 
 if TYPE_CHECKING:
     from .session import Session
@@ -53,7 +53,7 @@ def gather(session: Session, parts: Iterable[Part], place: Place) -> Generator[P
     """Fetch ``parts``; each is given back, in order, when its bytes are in their places.
 
     What is on its way is cancelled when the generator is closed, and when anything raises. An
-    error of a part comes when it is that part's turn; it is then the exception's ``part``.
+    error of a part comes when it is that part's turn; the part is then the exception's ``part``.
 
     Raises:
         S3Exception: bytes could not be had, or the object is shorter or another than it was.
@@ -84,7 +84,7 @@ def gather(session: Session, parts: Iterable[Part], place: Place) -> Generator[P
             _check(part, transfer)
             running.popleft()
             yield part
-    except Exception as error:
+    except S3Exception as error:
         if running and not hasattr(error, "part"):
             error.part = running[0][0]  # type: ignore[attr-defined]
         raise
