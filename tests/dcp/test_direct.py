@@ -134,7 +134,7 @@ def stored_file(s3: Any, uri: str) -> tuple[str, str, bytearray]:
 
 
 def test_any_flipped_byte_is_found(s3: Any, save: Any, reader_of: Any) -> None:
-    """Each byte of a tensor's archive: an error that names the tensor, or the right values."""
+    """All bytes of a tensor and every 13th around: an error that names it, or the right values."""
     state = {"weights": torch.arange(9, dtype=torch.int32)}
     uri = save(state)
     bucket, key, data = stored_file(s3, uri)
