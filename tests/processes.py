@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 import zlib
 from collections.abc import Callable
@@ -58,8 +60,6 @@ def fork_and_run(task: Callable[[], bool]) -> None:
     Raises:
         AssertionError: it gave False, raised, hung or crashed.
     """
-    import signal
-
     child = os.fork()
     if child == 0:
         status = 1
@@ -143,3 +143,17 @@ class Objects:
         buffer = bytearray(200_000)
         count = reader.readinto(buffer)
         return os.getpid(), zlib.crc32(buffer[:count])
+
+
+class Mortal(Objects):
+    """The same, but one item's worker is killed by SIGKILL while it reads."""
+
+    def __init__(self, client: S3Client, bucket: str, keys: list[str], mortal: int) -> None:
+        super().__init__(client, bucket, keys, held=False)
+        self.mortal = mortal
+
+    def __getitem__(self, number: int) -> tuple[int, int]:
+        if number == self.mortal:
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            self.client.get_object(self.bucket, "silent").readinto(bytearray(1000))
+        return super().__getitem__(number)

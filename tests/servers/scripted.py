@@ -174,7 +174,7 @@ class ScriptedServer:
                 thread = threading.Thread(
                     target=self._serve, args=(connection, number), daemon=True
                 )
-                self._threads.append(thread)
+                self._threads = [*(each for each in self._threads if each.is_alive()), thread]
             thread.start()
 
     def _serve(self, connection: socket.socket, number: int) -> None:
