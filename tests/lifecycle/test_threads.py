@@ -70,11 +70,20 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def now_and_then_late(request: Request) -> Reply:
+    """The same objects; one answer in fifty takes its time."""
+    reply = objects(request)
+    return dataclasses.replace(reply, delay=0.05) if request.index % 50 == 0 else reply
+
+
+@pytest.mark.parametrize("hedge", [False, True], ids=["plain", "hedged"])
 def test_threads_share_a_client_for_everything_at_once(
-    scripted: Scripted, client_for: ClientFor
+    scripted: Scripted, client_for: ClientFor, hedge: bool
 ) -> None:
-    server = scripted(objects)
-    client = client_for(server.endpoint, part_size=4096, max_attempts=4, max_connections=8)
+    server = scripted(now_and_then_late if hedge else objects)
+    client = client_for(
+        server.endpoint, part_size=4096, max_attempts=4, max_connections=8, hedge=hedge
+    )
     hammer = hammered(client, 1500, 60)
     assert sum(hammer.done.values()) >= 1500
     assert client.get_object("bucket", "good/7").read() == OBJECTS["good/7"]
