@@ -104,8 +104,8 @@ def test_threads_and_files_are_back_when_the_client_is_gone(
 
 @pytest.mark.long
 def test_a_million_operations(scripted: Scripted, client_for: ClientFor) -> None:
-    """As many as there is time for: S3READER_TEST_SECONDS, by default ten minutes."""
-    until = time.monotonic() + float(os.environ.get("S3READER_TEST_SECONDS", "600"))
+    """As many as there is time for: S3READER_TEST_SECONDS, by default twenty minutes."""
+    until = time.monotonic() + float(os.environ.get("S3READER_TEST_SECONDS", "1200"))
     server = scripted(objects)
     client = client_for(server.endpoint, part_size=4096, max_attempts=4, max_connections=8)
     done: Counter[str] = Counter()
