@@ -56,7 +56,14 @@ REPLIES: dict[str, Spoil] = {
     "redirect": status(307, "TemporaryRedirect", Location="http://127.0.0.1:1/"),
     "no range": headers(Content_Range=None),
     "other range": headers(Content_Range="bytes 5-9/10"),
-    "longer than announced": lambda request, reply: replace(reply, body=reply.body + b"more"),
+    "longer than announced": lambda request, reply: replace(
+        reply,
+        headers={**reply.headers, "Content-Length": str(len(reply.body))},
+        body=reply.body + b"more",
+    ),
+    "longer than asked": lambda request, reply: replace(
+        reply, body=reply.body + b"more" * (request.method == "GET")
+    ),
     "shorter than announced": lambda request, reply: replace(
         reply, cut_body_after=len(reply.body) // 2
     ),

@@ -45,11 +45,12 @@ class FaultProxy:
     """Listens on a free loopback port from its creation on. A context manager.
 
     Args:
-        port: where the server behind it listens, on loopback.
+        upstream: port of the server behind it, on loopback.
+        port: where it listens itself; 0 for any that is free.
     """
 
-    def __init__(self, port: int) -> None:
-        self._upstream = port
+    def __init__(self, upstream: int, port: int = 0) -> None:
+        self._upstream = upstream
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
         self._passed: dict[Toward, int] = {}
@@ -57,7 +58,7 @@ class FaultProxy:
         self._connections: dict[threading.Thread, socket.socket] = {}
         self._stopping = threading.Event()
         self.plan()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
