@@ -139,9 +139,7 @@ class Judge:
         """A range of an object whose size was not known may lie past its end: then it is empty."""
         if transfer.status != 416 or transfer.received or transfer.total is not None:
             return None
-        total = transfer.head_total
-        if total is None:
-            total = body.actual_size
+        total = _told_total(transfer, body)
         start = transfer.start
         if total is None and not start:
             total = 0  # a range from the first byte, or a suffix, is refused only where none is
@@ -157,6 +155,9 @@ class Judge:
                 cause = "proxy"  # libcurl's code for it says no more than "not connected"
         elif transfer.fault != faults["status"]:
             cause = _CAUSES[transfer.fault]
+        elif transfer.status == 416 and transfer.total not in (None, _told_total(transfer, body)):
+            # A server that looks at no If-Match, and an object that has become shorter.
+            cause = "changed" if _told_total(transfer, body) is not None else None
         retry_after = headers.get("retry-after", "")
         region = self._region(headers, body)
         code = body.code or self._implied_code(transfer.status, headers)
@@ -238,7 +239,7 @@ class Judge:
                 **context,
             )
         cause = outcome.cause or "bad_response"
-        detail = hide(_detail(transfer, outcome.cause))
+        detail = hide(_detail(transfer, outcome.cause, _told_total(transfer, body)))
         return error_from_transport(cause, detail, status=outcome.status, **context)
 
 
@@ -249,14 +250,19 @@ def _made_with(transfer: Transfer) -> MadeWith:
     return made_with
 
 
-def _detail(transfer: Transfer, cause: str | None) -> str:
+def _told_total(transfer: Transfer, body: ErrorBody) -> int | None:
+    """The object's size, as the answer tells it in its Content-Range or, of an error, its body."""
+    return body.actual_size if transfer.head_total is None else transfer.head_total
+
+
+def _detail(transfer: Transfer, cause: str | None, total: int | None) -> str:
     """Expected and received values, or libcurl's words."""
     start, stop = transfer.start, transfer.stop
     fault = transfer.fault
-    if fault == faults["changed"]:
-        if transfer.etag and transfer.etag != transfer.head_etag:
-            return f"expected ETag {transfer.etag}, received {transfer.head_etag or 'none'}"
-        return f"expected {transfer.total} bytes, received an object of {transfer.head_total}"
+    if fault == faults["changed"] and transfer.etag and transfer.etag != transfer.head_etag:
+        return f"expected ETag {transfer.etag}, received {transfer.head_etag or 'none'}"
+    if cause == "changed":
+        return f"expected {transfer.total} bytes, received an object of {total}"
     if cause in ("short_body", "long_body") and start is not None and stop is not None:
         total = transfer.head_total
         expected = (stop if total is None else min(stop, total)) - start

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from servers.faults import ETAG, PART, FaultyObject, pattern
+from servers.faults import ETAG, PART, FaultyObject, part, pattern, status
 from servers.scripted import Reply, ScriptedServer
 
-from s3reader.errors import IncompleteDataError
+from s3reader.errors import IncompleteDataError, ObjectChangedError
 from s3reader.source import ObjectSource
 
 DATA = pattern(3 * PART + 100)
@@ -36,3 +36,15 @@ def test_last_bytes_of_an_empty_object_in_minios_words(open_source: OpenSource) 
     faulty.go_wrong(lambda request, reply: Reply(206, words, b""))
     assert source.tail(100).readinto(bytearray(100)) == 0
     assert source.size == 0
+
+
+def test_range_refused_of_an_object_that_has_become_shorter_is_a_change(
+    open_source: OpenSource,
+) -> None:
+    """Of a server that looks at no If-Match."""
+    faulty = FaultyObject(DATA)
+    shorter = status(416, "InvalidRange", "<ActualObjectSize>9</ActualObjectSize>")
+    faulty.go_wrong(shorter, where=part(2))
+    source, _ = open_source(faulty)
+    with pytest.raises(ObjectChangedError, match=f"expected {SIZE} bytes, .* of 9"):
+        source().readinto(bytearray(SIZE))

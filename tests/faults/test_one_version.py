@@ -28,7 +28,7 @@ from s3reader.dcp_optimized import DCPOptimizedS3Reader
 SIZE = 6 * PART + 100
 OLD = b"\x01" * SIZE
 SIZES = {"same size": SIZE, "shorter": 3 * PART + 5, "longer": 9 * PART, "empty": 0}
-CHANGES = 60  # in one run against a real server
+CHANGES = 25  # reads in one run against a real server
 
 
 def in_pieces(reader: S3Reader) -> Iterator[bytes]:
@@ -93,7 +93,8 @@ def versions_seen(client: S3Client, bucket: str, way: str) -> set[int]:
                 assert reader.tell() in (position, position // (4 * 773) * 4 * 773)
             seen.add(0)
         except ValueError as error:  # the first answer was of a version too short for the way
-            assert re.search("exhausted|negative seek", str(error))
+            if not re.search("exhausted|negative seek", str(error)):
+                raise
     return seen
 
 
@@ -144,7 +145,7 @@ def test_overwritten_object_gives_one_version_or_an_error(
     during: bool,
     deaf: bool,
 ) -> None:
-    for number in range(10):
+    for number in (0, 1, 2, 3, 5, 8):
         server = scripted(Overwritten(b"\x02" * size, number, during=during, deaf=deaf))
         client = new_client(server.endpoint, max_connections=3)
         seen = versions_seen(client, "bucket", way) - {0}
@@ -185,7 +186,8 @@ def read_on(client: S3Client, bucket: str, proxy: FaultProxy, way: str) -> None:
         seen = versions_seen(client, bucket, way)
         refused += 0 in seen
         assert len(seen - {0}) <= 1, f"a mixture: {seen}"
-    assert refused, "nothing was overwritten in time"
+    # From the end, one answer holds all of an object as small as this one.
+    assert refused or "from the end" in way, "nothing was overwritten in time"
 
 
 @pytest.mark.parametrize("way", WAYS)
