@@ -37,7 +37,11 @@ class TestHandshake:
 
     @pytest.fixture
     def secure(
-        self, nginx_tls: Nginx, certificates: Certificates, new_proxy: NewProxy, new_client: NewClient
+        self,
+        nginx_tls: Nginx,
+        certificates: Certificates,
+        new_proxy: NewProxy,
+        new_client: NewClient,
     ) -> tuple[S3Client, FaultProxy]:
         nginx_tls.put("faults", "secure", DATA)
         proxy = new_proxy(nginx_tls.port)
@@ -81,7 +85,11 @@ class TestHandshake:
         assert reader.read() == DATA[5:]
 
     def test_that_stops_is_a_timeout(
-        self, certificates: Certificates, nginx_tls: Nginx, new_proxy: NewProxy, new_client: NewClient
+        self,
+        certificates: Certificates,
+        nginx_tls: Nginx,
+        new_proxy: NewProxy,
+        new_client: NewClient,
     ) -> None:
         nginx_tls.put("faults", "secure", DATA)
         proxy = new_proxy(nginx_tls.port)
@@ -103,7 +111,9 @@ class TestHandshake:
         self, scripted: Callable[..., ScriptedServer], new_client: NewClient
     ) -> None:
         server = scripted([Reply(raw=b"\x15\x03\x03\x00\x02\x02\x28" * 5, close=True)])
-        client = new_client(server.endpoint.replace("http", "https"), unsigned=True, credentials=None)
+        client = new_client(
+            server.endpoint.replace("http", "https"), unsigned=True, credentials=None
+        )
         with pytest.raises(S3Exception, match="s3://bucket/key"):
             client.get_object("bucket", "key").read()
 

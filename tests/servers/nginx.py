@@ -41,7 +41,13 @@ http {{
     tcp_nopush on;
     keepalive_timeout 60s;
     keepalive_requests 1000000;
+    limit_req_zone $limited zone=all:1m rate={rate}r/s;
+    limit_req_status 503;
+    limit_req_log_level info;
     server {{
+        set $limited "";
+        if (-f {work}/limited) {{ set $limited all; }}
+        limit_req zone=all burst={burst} nodelay;
         listen 127.0.0.1:{port}{tls};
         root {root};
         {certificate}
@@ -51,9 +57,18 @@ http {{
 
 
 class Nginx:
-    """`root` is served; a bucket is a folder in it. A context manager."""
+    """`root` is served; a bucket is a folder in it. A context manager.
 
-    def __init__(self, binary: str, folder: Path, certificates: Certificates | None = None) -> None:
+    `rate` is how many requests a second are answered with other than 503 while `throttle` says so.
+    """
+
+    def __init__(
+        self,
+        binary: str,
+        folder: Path,
+        certificates: Certificates | None = None,
+        rate: int = 1000,
+    ) -> None:
         self.root = folder / "root"
         work = folder / "work"
         self.root.mkdir(parents=True)
@@ -63,6 +78,7 @@ class Nginx:
         lines = ""
         if certificates:
             lines = f"ssl_certificate {certificates.chain}; ssl_certificate_key {certificates.key};"
+        self._limited = work / "limited"
         configuration = work / "nginx.conf"
         configuration.write_text(
             CONFIGURATION.format(
@@ -71,6 +87,8 @@ class Nginx:
                 port=self.port,
                 tls=" ssl" if certificates else "",
                 certificate=lines,
+                rate=rate,
+                burst=max(1, rate // 20),
             )
         )
         command = ["sh", "-c", WATCHED, "sh", binary, "-p", str(work), "-c", str(configuration)]
@@ -81,6 +99,13 @@ class Nginx:
         path = self.root / bucket / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+    def throttle(self, on: bool) -> None:
+        """Answer requests above `rate` with 503, as S3 does; or no longer."""
+        if on:
+            self._limited.touch()
+        else:
+            self._limited.unlink()
 
     def __enter__(self) -> Nginx:
         return self
