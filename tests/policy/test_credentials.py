@@ -41,6 +41,8 @@ def run_python(script: str, **environ: str) -> str:
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
         env={**os.environ, "PYTHONPATH": root, **environ},
+        # Not the source tree, which Python 3.10 would import from there.
+        cwd=root,
         capture_output=True,
         text=True,
         timeout=PATIENCE,

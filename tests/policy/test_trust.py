@@ -85,10 +85,10 @@ def test_home_directory_is_expanded(
     assert resolve(monkeypatch, {"AWS_CA_BUNDLE": "~/config"}) == bundles["config"]
 
 
-def test_shipped_bundles_are_found_without_importing_their_packages() -> None:
+def test_shipped_bundles_are_found_without_importing_their_packages(tmp_path: Path) -> None:
     program = (
         "import os, sys; from s3reader.trust import _shipped_bundles; found = _shipped_bundles();"
         "assert any(os.path.isfile(path) for path in found), found;"
         "assert not {'botocore', 'certifi'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60, cwd=tmp_path)
