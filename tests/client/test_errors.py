@@ -149,6 +149,22 @@ def test_refused_listing_names_the_bucket(
 def test_range_outside_the_object_is_refused(
     scripted: Scripted, client_for: ClientFor, hides_secrets: Callable[..., None]
 ) -> None:
+    body = b"<Error><Code>InvalidRange</Code><Message>not satisfiable</Message></Error>"
+    server = scripted(lambda request: Reply(416, {}, body))
+    constructor = S3ReaderConstructor.range_based(0)
+    reader = client_for(server.endpoint).get_object("bucket", "key", reader_constructor=constructor)
+    reader.seek(500)
+    with pytest.raises(InvalidRangeError) as caught:
+        reader.read(100)
+    assert caught.value.range == (500, 600)
+    assert caught.value.status == 416
+    check(caught.value, hides_secrets, "416", "[500, 600)", "inside the object")
+    assert reader.tell() == 500
+
+
+def test_object_shorter_than_it_was_listed_is_told_as_changed(
+    scripted: Scripted, client_for: ClientFor, hides_secrets: Callable[..., None]
+) -> None:
     server = scripted(object_script(b"x" * 10, '"v"'))
     info = ObjectInfo("key", '"v"', 1000, 0)
     constructor = S3ReaderConstructor.range_based(0)
@@ -156,11 +172,9 @@ def test_range_outside_the_object_is_refused(
         "bucket", "key", object_info=info, reader_constructor=constructor
     )
     reader.seek(500)
-    with pytest.raises(InvalidRangeError) as caught:
+    with pytest.raises(ObjectChangedError) as caught:
         reader.read(100)
-    assert caught.value.range == (500, 600)
-    assert caught.value.status == 416
-    check(caught.value, hides_secrets, "416", "[500, 600)", "inside the object")
+    check(caught.value, hides_secrets, "[500, 600)", "1000 bytes", "an object of 10")
     assert reader.tell() == 500
 
 

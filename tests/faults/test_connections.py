@@ -169,9 +169,15 @@ class TestDrip:
     ) -> None:
         nginx.put("faults", "drip", DATA)
         proxy = new_proxy(nginx.port)
-        client = new_client(proxy.endpoint, unsigned=True, credentials=None)
-        # Longer in all than the timeouts of 0.3 seconds, each byte sooner.
-        proxy.plan(*(Fault("drip", 400 + PART * part, seconds=0.6) for part in range(3)))
+        client = new_client(
+            proxy.endpoint,
+            unsigned=True,
+            credentials=None,
+            first_byte_timeout=10.0,
+            stall_timeout=1.0,
+        )
+        # Longer in all than stall_timeout, each byte much sooner, also on a busy machine.
+        proxy.plan(*(Fault("drip", 400 + PART * part, seconds=1.5) for part in range(3)))
         reader = client.get_object("faults", "drip", reader_constructor=UNBUFFERED)
         assert reader.read() == DATA
         assert proxy.fired == 3
