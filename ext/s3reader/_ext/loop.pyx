@@ -6,7 +6,8 @@ happens becomes a report that Python decides about and may put back, so the loop
 but two: it watches the two timeouts that libcurl does not have (first byte, stall), and sends what
 is late a second time where the client asked for that (``hedge``).
 
-The lock is never held while libcurl runs, except by the callbacks that wake a waiter.
+The lock is never held while libcurl runs, and libcurl's callbacks never take it: who waits for
+bytes or a head is looked for once a turn.
 """
 
 from libc.math cimport ceil
