@@ -76,7 +76,7 @@ def gather(session: Session, parts: Iterable[Part], place: Place) -> Generator[P
                 running.append((following, transfer))
                 following = next(waiting, None)
             if started:
-                session.submit(fetcher, started)
+                session.submit(fetcher, started, attended=True)
             if not running:
                 raise RuntimeError("a part was held back although nothing is on its way")
             part, transfer = running[0]

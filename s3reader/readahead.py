@@ -48,18 +48,24 @@ class ReadAhead:
         self._budget = self._source.session.budget
         return lost
 
-    def locate(self, suffix: int) -> None:
-        """Have the object's last ``suffix`` bytes on their way: the answer tells where they are."""
+    def locate(self, suffix: int, attended: bool) -> None:
+        """Have the object's last ``suffix`` bytes on their way: the answer tells where they are.
+
+        Args:
+            suffix: a number of bytes.
+            attended: the calling thread waits next.
+        """
         if not self.parts:
             self._budget.take(suffix, True)
-            self._start([(None, suffix)])
+            self._start([(None, suffix)], attended)
 
-    def top_up(self, position: int, end: int | None) -> None:
+    def top_up(self, position: int, end: int | None, attended: bool) -> None:
         """Have the parts from ``position`` on on their way, as far as window and budget go.
 
         Args:
             position: where the first part begins, if there is none yet.
             end: where the stream ends; None for the object's end.
+            attended: the calling thread waits next.
         """
         source = self._source
         part_size = source.session.config.part_size
@@ -68,7 +74,7 @@ class ReadAhead:
             stop = position + part_size if end is None else min(position + part_size, end)
             if not self.parts and stop > position:
                 self._budget.take(stop - position, True)
-                self._start([(position, stop)])
+                self._start([(position, stop)], attended)
             return
         limit = source.size if end is None else min(end, source.size)
         begin = self.parts[-1].stop if self.parts else position
@@ -82,9 +88,9 @@ class ReadAhead:
             wanted.append((begin, stop))
             begin = stop
         if wanted:
-            self._start(wanted)
+            self._start(wanted, attended)
 
-    def _start(self, ranges: list[tuple[int | None, int]]) -> None:
+    def _start(self, ranges: list[tuple[int | None, int]], attended: bool) -> None:
         """Submit parts whose bytes were taken from the budget."""
         session = self._source.session
         self._taken.extend(stop - (start or 0) for start, stop in ranges)
@@ -93,7 +99,7 @@ class ReadAhead:
         assert self._fetcher is not None
         parts = [self._source.transfer(self._lane, start, stop) for start, stop in ranges]
         self.parts.extend(parts)
-        session.submit(self._fetcher, parts)
+        session.submit(self._fetcher, parts, attended=attended)
 
     def retire(self) -> None:
         """Let go of the first part, all of which was handed out, and look further ahead."""

@@ -153,8 +153,14 @@ class Session:
         """A new lane, counted with ``counters`` and with the client."""
         return Lane(counters or Counters(), self.counters)
 
-    def submit(self, fetcher: Fetcher, transfers: Iterable[Transfer]) -> None:
-        """Sign transfers and start them as connections come free."""
+    def submit(
+        self, fetcher: Fetcher, transfers: Iterable[Transfer], *, attended: bool = False
+    ) -> None:
+        """Sign transfers and start them as connections come free.
+
+        Args:
+            attended: the calling thread waits next, as `Fetcher.submit` has it.
+        """
         ready = []
         for transfer in transfers:
             request: Request = transfer.request
@@ -162,7 +168,7 @@ class Session:
             transfer.lane.counters.count_request(request.operation)
             self.counters.count_request(request.operation)
             ready.append(transfer)
-        fetcher.submit(ready)
+        fetcher.submit(ready, attended=attended)
 
     def execute(self, request: Request, *, etag: str = "") -> Transfer:
         """Carry out a request whose answer is a document or, for HEAD, a head.
@@ -178,7 +184,7 @@ class Session:
         lane = self.lane()
         transfer = Transfer(lane, request, self.pool, head=request.method == "HEAD", etag=etag)
         try:
-            self.submit(fetcher, [transfer])
+            self.submit(fetcher, [transfer], attended=True)
             fetcher.wait_settled(lane)
         except BaseException:
             fetcher.cancel(lane)

@@ -92,7 +92,7 @@ class GetObjectStream:
         """Start the transfer. Idempotent."""
         self._check_open()
         try:
-            self._top_up()
+            self._top_up(attended=False)
         except BaseException:
             self._give_up(self._position)
             raise
@@ -181,7 +181,7 @@ class GetObjectStream:
 
     def _locate(self) -> None:
         """Wait for the response that tells size and, for a tail, where it begins."""
-        self._top_up()
+        self._top_up(attended=True)
         if self._ahead.parts:
             self._wait_head(self._ahead.parts[0])
 
@@ -191,20 +191,23 @@ class GetObjectStream:
             self._consumed = 0
         return self._source.session.fetcher
 
-    def _top_up(self) -> None:
-        """Have parts on their way, as far as the window, the budget and the range go."""
+    def _top_up(self, *, attended: bool) -> None:
+        """Have parts on their way, as far as the window, the budget and the range go.
+
+        Args:
+            attended: this thread waits next, for one of them or another.
+        """
         self._ready()
         if self._position is None:
             assert self._suffix is not None
-            self._ahead.locate(self._suffix)
+            self._ahead.locate(self._suffix, attended)
         else:
-            self._ahead.top_up(self._position, self._end)
+            self._ahead.top_up(self._position, self._end, attended)
 
     def _wait_head(self, part: Transfer) -> None:
-        if not part.head_known:
-            self._source.session.fetcher.wait_head(part)
-            if part.failed:
-                raise part.error
+        self._source.session.fetcher.wait_head(part)
+        if part.failed and not part.head_known:
+            raise part.error
         self._source.learn(part.total, part.etag)
         if self._position is None:
             self._position = part.start
@@ -219,10 +222,10 @@ class GetObjectStream:
                     raise StopIteration
                 if self._position is not None and self._position == self._end:
                     raise StopIteration
-            self._top_up()
+            self._top_up(attended=True)
             part = self._ahead.parts[0]
             self._wait_head(part)
-            self._top_up()
+            self._top_up(attended=True)
             assert part.start is not None
             assert part.stop is not None
             length = part.stop - part.start
@@ -276,12 +279,12 @@ class GetObjectStream:
         self._fills += 1
         if self._fills > 1:
             # Read piece by piece: have the next pieces on their way. Ends with the range.
-            self._top_up()
+            self._top_up(attended=False)
         return filled
 
     def _copy_view(self, destination: Destination, offset: int, room: int) -> int:
         """Copy what was fetched ahead, but no more than ``room`` bytes."""
-        self._top_up()
+        self._top_up(attended=True)
         part = self._ahead.parts[0]
         self._wait_head(part)
         assert part.start is not None
@@ -333,7 +336,7 @@ class GetObjectStream:
         try:
             # An unknown object is met with one part; its head tells size and version for the rest.
             started = transfers(parts[:1] if first_size_unknown else parts)
-            session.submit(fetcher, started)
+            session.submit(fetcher, started, attended=True)
             if first_size_unknown:
                 first = started[0]
                 fetcher.wait_head(first)
@@ -345,7 +348,7 @@ class GetObjectStream:
                 if rest:
                     more = transfers(rest)
                     started += more
-                    session.submit(fetcher, more)
+                    session.submit(fetcher, more, attended=True)
             self._verify_filled(fetcher, started, destination, shift)
             fetcher.wait_settled(lane)
         except BaseException:

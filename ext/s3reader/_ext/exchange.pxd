@@ -57,6 +57,10 @@ cdef struct Slot:
     bint lost                       # the rival won: what still comes is not looked at
     bint doomed                     # its lane was closed; to be taken off before anything else
     double started                  # monotonic time this attempt started
+    Slot *next_idle                 # in the loop's list of idle slots
+    Slot *next_touched              # in the list below
+    Slot **touched_list             # the loop's, of slots that something came for in this turn
+    bint touched                    # in that list
 
 cdef struct LaneState:
     pthread_cond_t changed          # broadcast under the fetcher's lock when a wait may be over
@@ -93,6 +97,7 @@ cdef struct Exchange:
 
     # What came back on the latest attempt.
     Head head
+    bint hedged                     # it was sent a second time
     bint accepted                   # the head fits what was asked: the body goes to its place
     int64_t head_known              # 1 once a head was accepted, on any attempt (atomic)
     char *text                      # an error's body or a document, owned

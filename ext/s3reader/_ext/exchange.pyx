@@ -40,7 +40,7 @@ cdef void exchange_begin(Exchange *exchange) noexcept nogil:
     """Forget the attempt before and write the request lines of the next one."""
     cdef curl_slist *headers = exchange.headers
     head_reset(&exchange.head)
-    exchange.accepted = False
+    exchange.accepted = exchange.hedged = False
     exchange.text_length = 0
     exchange.fault = FAULT_NONE
     exchange.result = exchange.proxy_status = 0
@@ -151,6 +151,14 @@ cdef Fault judge_head(Exchange *exchange) noexcept nogil:
     return FAULT_NONE
 
 
+cdef inline void touch(Slot *slot) noexcept nogil:
+    """Have the loop look, at the end of its turn, whether somebody awaits what came."""
+    if not slot.touched:
+        slot.touched = True
+        slot.next_touched = slot.touched_list[0]
+        slot.touched_list[0] = slot
+
+
 cdef size_t on_header(char *line, size_t size, size_t count, void *context) noexcept nogil:
     cdef Slot *slot = <Slot *> context
     cdef Exchange *exchange = slot.exchange
@@ -179,6 +187,7 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *context) noex
             return 0
         exchange.accepted = True
         publish(&exchange.head_known, 1)
+        touch(slot)
     return size * count
 
 
@@ -230,6 +239,7 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
         memcpy(place + received, data, length)
     received += length
     publish(&exchange.received, received)
+    touch(slot)
     exchange.progress = exchange.activity
     exchange.lane.tally.bytes_received += length
     exchange.lane.client_tally.bytes_received += length

@@ -1,11 +1,11 @@
-"""The fetcher: starts the I/O thread, hands transfers to it, waits for them."""
+"""The fetcher: starts the I/O thread, hands transfers to the loop, waits for them."""
 
 from libc.stdint cimport int64_t
 
 from s3reader._ext.counters cimport Counters
-from s3reader._ext.exchange cimport LaneState
+from s3reader._ext.driver cimport Condition
 from s3reader._ext.loop cimport Loop
-from s3reader._ext.threads cimport pthread_t
+from s3reader._ext.threads cimport pthread_cond_t, pthread_t
 from s3reader._ext.transfer cimport Transfer
 
 
@@ -23,7 +23,7 @@ cdef class Fetcher:
     cdef int _start(self) except -1
     cdef void _wake(self) noexcept
     cdef int _enqueue(self, Transfer transfer, double delay) except -1
-    cdef int _wait(self, Transfer transfer, LaneState *lane, double seconds) except -1
+    cdef int _wait(self, pthread_cond_t *changed, Condition there, void *context) except -1
     cdef int _say_cancelled(self) except -1
     cdef int _await(
         self, Transfer transfer, int64_t *value, int64_t least, int64_t awaited) except -1

@@ -1,9 +1,9 @@
-"""The fetcher: hands transfers to the I/O thread and waits for what becomes of them.
+"""The fetcher: hands transfers to the I/O loop and waits for what becomes of them.
 
-Actors: any number of Python threads submit, wait and cancel; one I/O thread per fetcher carries
-out (see ``loop``); one supervising Python thread takes the reports and decides (see
-``s3reader.session``). The I/O thread is a plain thread that never touches Python; it starts with
-the first submit and ends with :meth:`Fetcher.close`.
+Actors: any number of Python threads submit, wait and cancel; one thread at a time carries out, the
+I/O thread or one of those that wait (see ``driver``); one supervising Python thread takes the
+reports and decides (see ``s3reader.session``). The I/O thread starts with the first submit and
+ends with :meth:`Fetcher.close`.
 
 Waiting releases the GIL and looks for signals ten times a second, so Ctrl-C ends any wait. After
 a fork the child finds the fetcher abandoned: its thread, its lock and its connections are the
@@ -17,11 +17,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from s3reader._ext cimport process
+from s3reader._ext.driver cimport call_driver, run_thread, wait_until
 from s3reader._ext.exchange cimport (
     OPEN_END, PHASE_CANCELLED, PHASE_DONE, PHASE_FAILED, PHASE_NEW, PHASE_REPORTED, Exchange,
-    Phase, Slot, is_settled)
+    LaneState, Phase, Slot, is_settled)
 from s3reader._ext.libcurl cimport curl
-from s3reader._ext.loop cimport run_loop
+from s3reader._ext.loop cimport open_loop
 from s3reader._ext.pace cimport pace_throttled
 from s3reader._ext.queues cimport close_lane, delay_until, enqueue, pop_report, settle
 from s3reader._ext.threads cimport (
@@ -31,6 +32,23 @@ from s3reader._ext.threads cimport (
 from s3reader._ext.transfer cimport Lane
 
 cdef double SIGNAL_INTERVAL = 0.1   # seconds between looks for Ctrl-C while waiting
+
+
+# What is waited for, see `wait_until`.
+
+cdef bint has_come(void *exchange) noexcept nogil:
+    """The bytes or the head that are awaited, or the end of it."""
+    return is_settled((<Exchange *> exchange).phase) or load(&(<Exchange *> exchange).awaited) < 0
+
+
+cdef bint is_over(void *lane) noexcept nogil:
+    """Nothing of the lane is on its way any more, or something failed."""
+    return (<LaneState *> lane).outstanding == 0 or (<LaneState *> lane).failures > 0
+
+
+cdef bint is_abandoned(void *lane) noexcept nogil:
+    """Nothing of the lane runs any more; what Python is deciding about never will again."""
+    return (<LaneState *> lane).outstanding <= (<LaneState *> lane).judging
 
 
 class FetcherClosed(ValueError):
@@ -68,6 +86,7 @@ cdef class Fetcher:
             raise ValueError("max_connections must be at least 1")
         pthread_mutex_init(&self.loop.lock, NULL)
         cond_init(&self.loop.queues.reported)
+        cond_init(&self.loop.handed)
         self.generation = process.generation
         self.counters = counters
         self._user_agent = user_agent.encode("ascii", "replace")
@@ -96,6 +115,7 @@ cdef class Fetcher:
             self.close()
         free(self.loop.slots)
         pthread_cond_destroy(&self.loop.queues.reported)
+        pthread_cond_destroy(&self.loop.handed)
         pthread_mutex_destroy(&self.loop.lock)
 
     cdef int _usable(self) except -1:
@@ -106,10 +126,9 @@ cdef class Fetcher:
         return 0
 
     cdef int _start(self) except -1:
-        self.loop.multi = curl.multi_init()
-        if self.loop.multi == NULL:
+        if not open_loop(&self.loop):
             raise MemoryError
-        if thread_start(&self.thread, run_loop, &self.loop) != 0:
+        if thread_start(&self.thread, run_thread, &self.loop) != 0:
             curl.multi_cleanup(self.loop.multi)
             raise OSError("cannot start the I/O thread: the system refuses another thread")
         self.started = True
@@ -153,19 +172,31 @@ cdef class Fetcher:
 
     cdef void _wake(self) noexcept:
         pthread_mutex_lock(&self.loop.lock)
-        if not self.loop.stopped:
-            curl.multi_wakeup(self.loop.multi)
+        call_driver(&self.loop)
         pthread_mutex_unlock(&self.loop.lock)
 
-    def submit(self, transfers):
-        """Start signed transfers, in order, as connections come free."""
+    def submit(self, transfers, *, bint attended=False):
+        """Start signed transfers, in order, as connections come free.
+
+        Parameters
+        ----------
+        attended
+            The calling thread waits next, for these transfers or others: it will run the loop
+            itself if nobody does by then, so nobody is woken for it now.
+        """
         cdef Transfer transfer
         self._usable()
         if not self.started:
             self._start()
         for transfer in transfers:
             self._enqueue(transfer, 0)
-        self._wake()
+        if attended:
+            # Every wait sees to it, and so does a cancel.
+            pthread_mutex_lock(&self.loop.lock)
+            self.loop.unattended = True
+            pthread_mutex_unlock(&self.loop.lock)
+        else:
+            self._wake()
 
     def resubmit(self, Transfer transfer not None, double delay=0):
         """Put a reported transfer back, ``delay`` seconds from now; it resumes where it broke."""
@@ -222,22 +253,17 @@ cdef class Fetcher:
 
     # Waiting. Each returns at once where there is nothing to wait for.
 
-    cdef int _wait(self, Transfer transfer, LaneState *lane, double seconds) except -1:
-        """Sleep until the lane changes, at most ``seconds``; 1 when what is awaited is there."""
-        cdef int there = 0
+    cdef int _wait(self, pthread_cond_t *changed, Condition there, void *context) except -1:
+        """Wait a while until ``there(context)``; whether it holds."""
+        cdef bint result
         with nogil:
             pthread_mutex_lock(&self.loop.lock)
-            if transfer is not None:
-                there = (is_settled(transfer.exchange.phase)
-                         or load(&transfer.exchange.awaited) < 0)
-            else:
-                there = lane.outstanding == 0 or lane.failures > 0
-            if not there:
-                cond_wait(&lane.changed, &self.loop.lock, seconds)
+            result = wait_until(&self.loop, changed, there, context, SIGNAL_INTERVAL)
             pthread_mutex_unlock(&self.loop.lock)
-        if there == 0:
+        if not result:
             PyErr_CheckSignals()
-        return there
+            self._usable()
+        return result
 
     cdef int _await(
             self, Transfer transfer, int64_t *value, int64_t least, int64_t awaited) except -1:
@@ -250,10 +276,12 @@ cdef class Fetcher:
                 # What came between the look above and the store woke nobody.
                 if load(value) >= least:
                     break
-                while self._wait(transfer, exchange.lane, SIGNAL_INTERVAL) == 0:
-                    self._usable()
+                while self._wait(&exchange.lane.changed, has_come, exchange) == 0:
+                    pass
         finally:
             store(&exchange.awaited, -1)
+        if self.loop.unattended:
+            self._wake()
         if exchange.phase == PHASE_CANCELLED:
             self._say_cancelled()
         return 0
@@ -277,8 +305,8 @@ cdef class Fetcher:
     def wait_settled(self, Lane lane not None):
         """Wait until no transfer of a lane is on its way any more, or one of them failed."""
         self._usable()
-        while self._wait(None, &lane.state, SIGNAL_INTERVAL) == 0:
-            self._usable()
+        while self._wait(&lane.state.changed, is_over, &lane.state) == 0:
+            pass
         if lane.state.failures > 0 and (lane.state.closed or self.loop.stopping):
             self._say_cancelled()
 
@@ -292,13 +320,18 @@ cdef class Fetcher:
         pthread_mutex_lock(&self.loop.lock)
         if not state.closed:
             close_lane(&self.loop.queues, state)
+        runs = not is_abandoned(state)
+        if self.loop.unattended:
+            call_driver(&self.loop)
         pthread_mutex_unlock(&self.loop.lock)
+        if not runs:
+            return
         with nogil:
             pthread_mutex_lock(&self.loop.lock)
-            if state.outstanding > state.judging and not self.loop.stopped:
-                curl.multi_wakeup(self.loop.multi)
-                while state.outstanding > state.judging and not self.loop.stopped:
-                    cond_wait(&state.changed, &self.loop.lock, SIGNAL_INTERVAL)
+            self.loop.unattended = True
+            while not self.loop.stopped and not wait_until(
+                    &self.loop, &state.changed, is_abandoned, state, SIGNAL_INTERVAL):
+                pass
             pthread_mutex_unlock(&self.loop.lock)
 
     def close(self):
@@ -310,8 +343,8 @@ cdef class Fetcher:
             already = self.loop.stopping
             self.loop.stopping = True
             pthread_cond_broadcast(&self.loop.queues.reported)
-            if self.started and not self.loop.stopped:
-                curl.multi_wakeup(self.loop.multi)
+            if self.started:
+                call_driver(&self.loop)
             pthread_mutex_unlock(&self.loop.lock)
             if self.started and not already:
                 pthread_join(self.thread, NULL)

@@ -45,7 +45,7 @@ cdef bint hedge_may(Hedge *hedge) noexcept nogil:
 
 cdef double hedge_due(Hedge *hedge, Slot *slot) noexcept nogil:
     """Monotonic time from which a slot's answer is late; -1 where that does not matter."""
-    if (slot.exchange == NULL or slot.lost or slot.rival != NULL or slot.head.complete
+    if (slot.exchange == NULL or slot.lost or slot.exchange.hedged or slot.head.complete
             or slot.exchange.method != GET_RANGE):
         return -1
     return slot.started + hedge.delay

@@ -1,4 +1,4 @@
-"""The I/O loop: one thread, one libcurl multi handle, no Python.
+"""The I/O loop: one libcurl multi handle, one thread at a time, no Python.
 
 Actors: Python threads put exchanges into lanes; the loop takes one from each lane in turn, runs as
 many at once as the pace allows, and settles them when every byte is in place. Whatever else
@@ -6,8 +6,9 @@ happens becomes a report that Python decides about and may put back, so the loop
 but two: it watches the two timeouts that libcurl does not have (first byte, stall), and sends what
 is late a second time where the client asked for that (``hedge``).
 
-The lock is never held while libcurl runs, and libcurl's callbacks never take it: who waits for
-bytes or a head is looked for once a turn.
+Which thread runs the loop's turns is not decided here (see ``driver``). The lock is never held
+while libcurl runs, and libcurl's callbacks never take it: who waits for bytes or a head is looked
+for once a turn, where any came. A turn looks at what something came for, not at every connection.
 """
 
 from libc.math cimport ceil
@@ -41,6 +42,8 @@ cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
     # The handle stays, the exchange and its buffer may go.
     set_pointer(slot.easy, CURLOPT_ERRORBUFFER, NULL)
     slot.exchange = NULL
+    slot.next_idle = loop.idle
+    loop.idle = slot
     loop.running -= 1
 
 
@@ -50,23 +53,15 @@ cdef void take_off(Loop *loop, Slot *slot) noexcept nogil:
     release_slot(loop, slot)
 
 
-cdef Slot *idle_slot(Loop *loop) noexcept nogil:
-    cdef int index
-    for index in range(loop.slot_count):
-        if loop.slots[index].exchange == NULL:
-            if loop.slots[index].easy == NULL:
-                loop.slots[index].easy = open_easy(&loop.easy_options)
-                if loop.slots[index].easy == NULL:
-                    return NULL
-            return &loop.slots[index]
-    return NULL
-
-
 cdef bint attempt(Loop *loop, Exchange *exchange, Slot *first) noexcept nogil:
     """Send an exchange's request; a second time where ``first`` is its attempt that is late."""
-    cdef Slot *slot = idle_slot(loop)
+    cdef Slot *slot = loop.idle
     if slot == NULL:
         return False
+    if slot.easy == NULL:
+        slot.easy = open_easy(&loop.easy_options)
+        if slot.easy == NULL:
+            return False
     slot.exchange = exchange
     slot.lost = slot.doomed = False
     slot.rival = first
@@ -75,13 +70,14 @@ cdef bint attempt(Loop *loop, Exchange *exchange, Slot *first) noexcept nogil:
     if first != NULL:
         head_reset(&slot.own)
         slot.head = &slot.own
-    loop.running += 1
     if slot_prepare(slot) != CURLE_OK or curl.multi_add_handle(loop.multi, slot.easy) != 0:
         slot.exchange = NULL
-        loop.running -= 1
         return False
+    loop.idle = slot.next_idle
+    loop.running += 1
     if first != NULL:
         first.rival = slot
+        exchange.hedged = True
     return True
 
 
@@ -111,8 +107,9 @@ cdef void hedge_late(Loop *loop) noexcept nogil:
     """Send what is late a second time; not while the server asks for fewer requests."""
     cdef int index
     cdef double due
-    if loop.hedge.enabled:
-        hedge_measure(&loop.hedge, loop.tally, loop.now)
+    if not loop.hedge.enabled:
+        return
+    hedge_measure(&loop.hedge, loop.tally, loop.now)
     for index in range(loop.slot_count):
         if not may_hedge(loop):
             return
@@ -126,6 +123,8 @@ cdef void hedge_late(Loop *loop) noexcept nogil:
 cdef void drop_lost(Loop *loop) noexcept nogil:
     """Take off what came second, before the exchange it was for can be settled."""
     cdef int index
+    if not loop.hedge.enabled:
+        return
     for index in range(loop.slot_count):
         if loop.slots[index].exchange != NULL and loop.slots[index].lost:
             loop.slots[index].doomed = False
@@ -210,12 +209,14 @@ cdef Exchange *reversed_list(Exchange *list) noexcept nogil:
 
 cdef void wake_waiters(Loop *loop) noexcept nogil:
     """Wake those who await a number of bytes, or a head (0), that this turn has brought."""
-    cdef int index
+    cdef Slot *slot = loop.touched
     cdef int64_t awaited
     cdef Exchange *exchange
     fence()
-    for index in range(loop.slot_count):
-        exchange = loop.slots[index].exchange
+    while slot != NULL:
+        slot.touched = False
+        exchange = slot.exchange
+        slot = slot.next_touched
         if exchange == NULL:
             continue
         awaited = load(&exchange.awaited)
@@ -225,6 +226,7 @@ cdef void wake_waiters(Loop *loop) noexcept nogil:
         pthread_mutex_lock(&loop.lock)
         pthread_cond_broadcast(&exchange.lane.changed)
         pthread_mutex_unlock(&loop.lock)
+    loop.touched = NULL
 
 
 cdef void collect_finished(Loop *loop) noexcept nogil:
@@ -309,7 +311,7 @@ cdef void sweep(Loop *loop) noexcept nogil:
         pthread_mutex_unlock(&loop.lock)
 
 
-cdef int patience(Loop *loop) noexcept nogil:
+cdef double patience(Loop *loop) noexcept nogil:
     """Milliseconds that the loop may sleep when no socket and no wake-up calls."""
     cdef double until = SWEEP_MS if loop.running > 0 else IDLE_MS
     cdef double due
@@ -330,11 +332,46 @@ cdef int patience(Loop *loop) noexcept nogil:
         until = min(until, max(0.0, (waiting.not_before - loop.now) * 1e3 + 1))
         waiting = waiting.next
     pthread_mutex_unlock(&loop.lock)
-    return <int> ceil(until)
+    return until
+
+
+cdef void rest(Loop *loop, double until) noexcept nogil:
+    cdef double most = (until - loop.now) * 1e3
+    curl.multi_poll(loop.multi, NULL, 0, <int> ceil(max(0.0, min(most, patience(loop)))), NULL)
+
+
+cdef bint has_work(Loop *loop) noexcept nogil:
+    return loop.running > 0 or loop.queues.ready_first != NULL or loop.queues.delayed != NULL
+
+
+cdef void turn(Loop *loop) noexcept nogil:
+    cdef int active
+    loop.now = monotonic()
+    start_ready(loop)
+    curl.multi_perform(loop.multi, &active)
+    loop.now = monotonic()
+    drop_lost(loop)
+    wake_waiters(loop)
+    collect_finished(loop)
+    sweep(loop)
+    hedge_late(loop)
+
+
+cdef bint open_loop(Loop *loop) noexcept nogil:
+    cdef int index
+    loop.multi = curl.multi_init()
+    if loop.multi == NULL:
+        return False
+    set_multi_long(loop.multi, CURLMOPT_PIPELINING, 0)
+    set_multi_long(loop.multi, CURLMOPT_MAXCONNECTS, loop.slot_count)
+    for index in range(loop.slot_count):
+        loop.slots[index].next_idle = loop.idle
+        loop.slots[index].touched_list = &loop.touched
+        loop.idle = &loop.slots[index]
+    return True
 
 
 cdef void shut_down(Loop *loop) noexcept nogil:
-    """Settle everything and give libcurl's handles back."""
     cdef int index
     pthread_mutex_lock(&loop.lock)
     doom_closed(loop)
@@ -352,27 +389,3 @@ cdef void shut_down(Loop *loop) noexcept nogil:
             loop.slots[index].easy = NULL
             head_free(&loop.slots[index].own)
     curl.multi_cleanup(loop.multi)
-
-
-cdef void *run_loop(void *context) noexcept nogil:
-    cdef Loop *loop = <Loop *> context
-    cdef int active = 0
-    cdef bint stopping = False
-    set_multi_long(loop.multi, CURLMOPT_PIPELINING, 0)
-    set_multi_long(loop.multi, CURLMOPT_MAXCONNECTS, loop.slot_count)
-    while not stopping:
-        loop.now = monotonic()
-        start_ready(loop)
-        curl.multi_perform(loop.multi, &active)
-        loop.now = monotonic()
-        drop_lost(loop)
-        wake_waiters(loop)
-        collect_finished(loop)
-        sweep(loop)
-        hedge_late(loop)
-        curl.multi_poll(loop.multi, NULL, 0, patience(loop), NULL)
-        pthread_mutex_lock(&loop.lock)
-        stopping = loop.stopping
-        pthread_mutex_unlock(&loop.lock)
-    shut_down(loop)
-    return NULL

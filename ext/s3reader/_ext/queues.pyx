@@ -139,6 +139,8 @@ cdef void close_lane(Queues *queues, LaneState *lane) noexcept nogil:
     """Settle what a lane has waiting; what runs is settled by the loop's next turn."""
     cdef Exchange *waiting = lane.first
     lane.closed = True
+    if lane.outstanding == 0:
+        return
     lane.first = lane.last = NULL
     if lane.listed:
         unlist_lane(queues, lane)
@@ -148,7 +150,7 @@ cdef void close_lane(Queues *queues, LaneState *lane) noexcept nogil:
     queues.reports_last = queues.reports_first
     while queues.reports_last != NULL and queues.reports_last.next != NULL:
         queues.reports_last = queues.reports_last.next
-    queues.cancelling = True
+    queues.cancelling |= lane.outstanding > lane.judging
 
 
 cdef void cancel_waiting(Queues *queues) noexcept nogil:
