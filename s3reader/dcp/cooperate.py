@@ -23,7 +23,8 @@ from s3reader.errors import S3Exception
 
 from ._torch import LoadPlan
 from .items import Entry
-from .load import Kept, Loader, takes_all, tensor_requests
+from .landing import takes_all
+from .load import Kept, Loader, tensor_requests
 
 _log = logging.getLogger("s3reader")
 

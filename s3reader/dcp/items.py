@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from s3reader._ext.landing import Landing
 from s3reader._ext.ranges import split
 from s3reader.dcp_optimized import DEFAULT_MAX_GAP_SIZE
 from s3reader.gather import Part
@@ -27,7 +30,7 @@ class Unplannable(Exception):
     """A plan that only torch's own way of reading can carry out."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Entry:
     """A stored item: bytes ``[start, stop)`` of a file, and who wants them.
 
@@ -35,7 +38,11 @@ class Entry:
         file: relative to the checkpoint.
         requests: items of the plan, one at least, all for these bytes.
         transforms: descriptors of torch's stream extensions, to be undone.
-        stored: dtype and sizes that the metadata tells of a tensor; None for bytes.
+        stored: dtype and sizes of the tensor; None for bytes.
+        bare: whether the bytes are the tensor's own, without an archive around them.
+        targets: of the requests, while the bytes are on their way.
+        landing: memory for the bytes meanwhile; ``direct`` the target that it is of, or ``beside``
+            memory of its own.
     """
 
     file: str
@@ -43,8 +50,12 @@ class Entry:
     stop: int
     requests: list[ReadItem]
     transforms: Sequence[str]
-    stored: tuple[Any, tuple[int, ...]] | None
-    landing: Any = None
+    stored: tuple[torch.dtype, tuple[int, ...]] | None
+    bare: bool = False
+    targets: list[torch.Tensor] | None = None
+    landing: Landing | None = None
+    direct: torch.Tensor | None = None
+    beside: torch.Tensor | None = None
 
     @property
     def length(self) -> int:

@@ -10,7 +10,6 @@ not write in its usual form is read by torch, from the same bytes.
 from __future__ import annotations
 
 import io
-import math
 import pickle
 from collections import Counter
 from contextlib import closing, suppress
@@ -19,23 +18,28 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from s3reader._ext.scatter import Scatter
+from s3reader._ext.archive import Damaged, Record, Unusual, read_directory, verify
+from s3reader._ext.landing import Landing, scatter
 from s3reader.errors import ObjectChangedError, ObjectNotFoundError, S3Exception
 from s3reader.gather import Part, gather
 
 from ._torch import LoadItemType, LoadPlanner, ReadItem
+from .collector import resting_collector
 from .errors import CheckpointCorruptError, in_checkpoint
 from .items import Entry
-from .landing import LARGEST_MARGIN, USUAL_DATA_START, Claims, Landing
+from .landing import LARGEST_MARGIN, USUAL_DATA_START, Claims, crc32, span, takes_all
 from .tensor_header import TensorHeader, read_header
-from .zip_record import Record, Unusual, read_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
+    from s3reader._ext.scatter import Scatter
     from s3reader.session import Session
 
 _BYTE_ORDER = b"little"
+
+_MOST_HEADERS = 4096
+"""Descriptions of tensors that are remembered: a checkpoint has few different ones."""
 
 
 @dataclass
@@ -76,7 +80,6 @@ class Loader:
         self._transforms = transforms
         self._verify = verify
         self._arrived = arrived
-        self._targets: dict[int, list[torch.Tensor]] = {}
         self._claims = Claims()
         self._starts: dict[Any, int] = {}  # where the bytes of such a tensor began last
         self._headers: dict[bytes, TensorHeader] = {}
@@ -101,15 +104,16 @@ class Loader:
         self._keep = keep
         try:
             for current in empty:
-                current.landing = Landing(0, None, 0)
+                self._land(current)
                 self._settle(current)
             with closing(gather(self._session, parts, self._place)) as arriving:
                 for part in arriving:
-                    for current in part.items:
-                        if current.stop <= part.stop:
-                            self._settle(current)
-                        elif self._verify:
-                            current.landing.sum_up_to(part.stop - current.start)
+                    with resting_collector():
+                        for current in part.items:
+                            if current.stop <= part.stop:
+                                self._settle(current)
+                            elif self._verify and not current.bare:
+                                _landing(current).sum_up_to(part.stop - current.start, crc32)
                     self._arrived(part.stop - part.start)
         except S3Exception as error:
             failed: Part | None = getattr(error, "part", None)
@@ -123,8 +127,12 @@ class Loader:
 
     def _release(self, entry: Entry) -> None:
         if entry.landing is not None:
-            self._session.budget.give(entry.landing.held)
-            entry.landing = None
+            count = entry.landing.length
+            if entry.direct is not None:
+                count -= entry.landing.stop - entry.landing.start
+            self._session.budget.give(count)
+            self._clear(entry)
+        entry.targets = None
 
     def _describe(self, entries: Sequence[Entry]) -> str:
         names = list(
@@ -138,66 +146,70 @@ class Loader:
     # Before a part is sent.
 
     def _place(self, part: Part, alone: bool) -> Scatter | None:
-        new = [entry for entry in part.items if entry.landing is None]
-        landings = [self._land(entry) for entry in new]
-        # Counted before any byte arrives: the pages of memory that is not written cost nothing.
-        count = sum(landing.held for landing in landings)
-        if not self._session.budget.take(count, alone):
-            for landing in landings:
-                self._unclaim(landing)
-            return None
-        for entry, landing in zip(new, landings, strict=True):
-            entry.landing = landing
-        pieces = [
-            (entry.start + piece.start, entry.start + piece.stop, piece.address)
-            for entry in part.items
-            for piece in entry.landing.pieces
-        ]
-        return Scatter(pieces, [entry.landing for entry in part.items])
+        with resting_collector():
+            new = [entry for entry in part.items if entry.landing is None]
+            # Counted before any byte arrives: the pages of memory that is not written cost nothing.
+            count = sum(self._land(entry) for entry in new)
+            if not self._session.budget.take(count, alone):
+                for entry in new:
+                    self._clear(entry)
+                return None
+            return scatter([entry.landing for entry in part.items])
 
-    def _land(self, entry: Entry) -> Landing:
-        targets = self._resolve(entry)
-        if entry.stored is not None and not entry.transforms:
+    def _land(self, entry: Entry) -> int:
+        """Give an entry memory; how much beside its targets."""
+        targets = self._targets_of(entry)
+        alone = True
+        for target in targets:
+            alone = self._claims.add(*span(target)) and alone
+        if alone and entry.stored is not None and not entry.transforms:
             dtype, sizes = entry.stored
-            start = self._starts.get((dtype, len(sizes)), USUAL_DATA_START)
+            start = 0 if entry.bare else self._starts.get((dtype, len(sizes)), USUAL_DATA_START)
             for target, request in zip(targets, entry.requests, strict=True):
-                margin = entry.length - target.nbytes
-                if (
-                    start <= margin <= LARGEST_MARGIN
-                    and takes_all(target, dtype, sizes, request)
-                    and self._claims.add(target.data_ptr(), target.nbytes)
-                ):
-                    return Landing(entry.length, target, start)
-        return Landing(entry.length, None, USUAL_DATA_START)
+                count = target.nbytes
+                beside = entry.length - count
+                if start <= beside <= LARGEST_MARGIN and takes_all(target, dtype, sizes, request):
+                    entry.direct = target
+                    entry.landing = Landing(
+                        entry.start, entry.length, start, count, target.data_ptr(), target
+                    )
+                    return beside
+        entry.beside = torch.empty(entry.length, dtype=torch.uint8)
+        address = entry.beside.data_ptr()
+        entry.landing = Landing(entry.start, entry.length, 0, entry.length, address, entry.beside)
+        return entry.length
 
-    def _unclaim(self, landing: Landing) -> None:
-        if landing.target is not None:
-            self._claims.remove(landing.target.data_ptr())
-
-    def _resolve(self, entry: Entry) -> list[torch.Tensor]:
+    def _targets_of(self, entry: Entry) -> list[torch.Tensor]:
         """The targets of a tensor's requests; asked once."""
-        targets = self._targets.get(id(entry))
-        if targets is None:
-            targets = self._targets[id(entry)] = self.resolve(entry)
-        return targets
+        if entry.targets is None:
+            entry.targets = self.resolve(entry)
+        return entry.targets
+
+    def _clear(self, entry: Entry) -> None:
+        """Let go of an entry's memory; its targets are kept."""
+        if entry.landing is not None:
+            for target in entry.targets or ():
+                self._claims.remove(*span(target))
+        entry.landing = entry.direct = entry.beside = None
 
     # When the last byte of an item is there.
 
     def _settle(self, entry: Entry) -> None:
-        landing: Landing = entry.landing
-        targets = self._resolve(entry)
-        kept = Kept(targets, b"") if entry in self._keep else None
         self.counts["items"] += 1
+        targets = self._targets_of(entry)
+        kept = Kept(targets, b"") if entry in self._keep else None
         if entry.transforms or not targets:
             self._load_stream(entry, targets, kept)
         else:
-            self.fill(entry, targets, self._stored_tensor(entry), commit=kept is None)
-            if landing.target is not None:
+            stored = self._stored_tensor(entry)
+            if stored is entry.direct:
                 self.counts["direct_items"] += 1
+            if kept is None and stored is entry.direct and len(entry.requests) == 1:
+                self._planner.commit_tensor(entry.requests[0], stored)  # nothing to copy
+            else:
+                self.fill(entry, targets, stored, commit=kept is None)
         if kept is not None:
             self.kept[entry] = kept
-        self._unclaim(landing)
-        self._targets.pop(id(entry), None)
         self._release(entry)
 
     def fill(
@@ -205,17 +217,18 @@ class Loader:
     ) -> None:
         """Put what is wanted of the stored tensor into each target that is not that tensor."""
         for request, target in zip(tensor_requests(entry), targets, strict=True):
-            wanted = stored
-            for dimension, (offset, length) in enumerate(
-                zip(request.storage_offsets, request.lengths, strict=True)
-            ):
-                if wanted.size(dimension) != length:
-                    wanted = wanted.narrow(dimension, offset, length)
-            if target.size() != wanted.size():
-                raise AssertionError(
-                    f"req {request.storage_index} mismatch sizes {target.size()} vs {wanted.size()}"
-                )
             if target is not stored:
+                wanted = stored
+                for dimension, (offset, length) in enumerate(
+                    zip(request.storage_offsets, request.lengths, strict=True)
+                ):
+                    if wanted.size(dimension) != length:
+                        wanted = wanted.narrow(dimension, offset, length)
+                if target.size() != wanted.size():
+                    raise AssertionError(
+                        f"req {request.storage_index} mismatch sizes {target.size()} vs "
+                        f"{wanted.size()}"
+                    )
                 target.copy_(wanted)
             if commit:
                 self._planner.commit_tensor(request, target)
@@ -240,10 +253,11 @@ class Loader:
 
     def _load_stream(self, entry: Entry, targets: list[torch.Tensor], kept: Kept | None) -> None:
         """Bytes for the planner, and whatever a stream extension has changed."""
-        data = entry.landing.read(0, entry.length)
+        landing = _landing(entry)
+        data = landing.read(0, entry.length)
         if not entry.transforms:
             with suppress(Unusual):  # the planner's own bytes, whatever they are
-                self._check(entry, read_directory(entry.landing.read, entry.length))
+                self._check(entry, read_directory(landing))
             if kept is not None:
                 kept.data = data
             else:
@@ -261,9 +275,11 @@ class Loader:
 
     def _stored_tensor(self, entry: Entry) -> torch.Tensor:
         """The tensor that was saved: in its target already, or seen in the bytes beside it."""
-        landing: Landing = entry.landing
+        if entry.bare:
+            return self._bare_tensor(entry)
+        landing = _landing(entry)
         try:
-            records = read_directory(landing.read, entry.length)
+            records = read_directory(landing)
             self._check(entry, records)
             header, record = self._header(landing, records)
             return self._seen(entry, header, record)
@@ -272,16 +288,18 @@ class Loader:
             return self._load_by_torch(entry, io.BytesIO(landing.read(0, entry.length)))
 
     def _header(self, landing: Landing, records: list[Record]) -> tuple[TensorHeader, Record]:
-        # Below the archive's name, which torch takes from the file's.
-        by_name = {record.name.partition("/")[2]: record for record in records}
-        if "data.pkl" not in by_name:
+        by_name = {record.name: record for record in records}
+        pickle_record = by_name.get("data.pkl")
+        if pickle_record is None:
             raise Unusual("no tensor's archive")
         order = by_name.get("byteorder")
         if order is not None and landing.read(order.start, order.stop) != _BYTE_ORDER:
             raise Unusual("bytes in another order")
-        pickled = landing.read(by_name["data.pkl"].start, by_name["data.pkl"].stop)
+        pickled = landing.read(pickle_record.start, pickle_record.stop)
         header = self._headers.get(pickled)
         if header is None:
+            if len(self._headers) >= _MOST_HEADERS:
+                self._headers.clear()
             header = self._headers[pickled] = read_header(pickled)
         record = by_name.get(header.record)
         if record is None or record.stop - record.start != header.nbytes:
@@ -289,20 +307,16 @@ class Loader:
         return header, record
 
     def _seen(self, entry: Entry, header: TensorHeader, record: Record) -> torch.Tensor:
-        landing: Landing = entry.landing
-        if math.prod(header.size) == 0:
+        landing, target = _landing(entry), entry.direct
+        if not header.nbytes or 0 in header.size:
             return torch.empty(header.size, dtype=header.dtype)
         self._starts[header.dtype, len(header.size)] = record.start
-        target = landing.target
         if target is None:
-            raw = landing.beside[record.start : record.stop]
+            assert entry.beside is not None
+            raw = entry.beside[record.start : record.stop]
             if record.start % header.dtype.itemsize:
                 raw = raw.clone()
-        elif (
-            header.contiguous
-            and header.dtype == target.dtype
-            and header.size == tuple(target.shape)
-        ):
+        elif header.dtype == target.dtype and header.size == target.shape and header.contiguous:
             if record.start != landing.start:
                 self.counts["moved_items"] += 1
                 landing.move_to(record.start)
@@ -313,18 +327,26 @@ class Loader:
         seen = raw.view(header.dtype)
         return seen.as_strided(header.size, header.stride, seen.storage_offset() + header.offset)
 
+    def _bare_tensor(self, entry: Entry) -> torch.Tensor:
+        if entry.direct is not None:
+            return entry.direct
+        assert entry.stored is not None
+        assert entry.beside is not None
+        dtype, sizes = entry.stored
+        return entry.beside.view(dtype).view(sizes)
+
     def _check(self, entry: Entry, records: list[Record]) -> None:
         if not self._verify:
             return
-        for record in records:
-            found = entry.landing.checksum(record.start, record.stop)
-            if found != record.crc:
-                first, last = entry.start + record.start, entry.start + record.stop - 1
-                raise CheckpointCorruptError(
-                    f"record {record.name} at bytes {first}-{last} has CRC-32 {found:08x} where "
-                    f"{record.crc:08x} was saved: the bytes were damaged after saving."
-                )
-            self.counts["bytes_verified"] += record.stop - record.start
+        try:
+            self.counts["bytes_verified"] += verify(_landing(entry), records, crc32)
+        except Damaged as damage:
+            record = damage.record
+            first, last = entry.start + record.start, entry.start + record.stop - 1
+            raise CheckpointCorruptError(
+                f"record {record.name} at bytes {first}-{last} has CRC-32 {damage.found:08x} where "
+                f"{record.crc:08x} was saved: the bytes were damaged after saving."
+            ) from None
 
     def _load_by_torch(self, entry: Entry, stream: io.BytesIO) -> torch.Tensor:
         try:
@@ -343,22 +365,9 @@ def tensor_requests(entry: Entry) -> list[ReadItem]:
     return [request for request in entry.requests if request.type != LoadItemType.BYTE_IO]
 
 
-def takes_all(
-    target: torch.Tensor, dtype: torch.dtype, sizes: tuple[int, ...], request: ReadItem
-) -> bool:
-    """Whether the target's memory, byte for byte, is all of a tensor of these sizes."""
-    return (
-        type(target) is torch.Tensor
-        and target.device.type == "cpu"
-        and target.layout is torch.strided
-        and target.dtype == dtype
-        and tuple(target.shape) == sizes == tuple(request.lengths)
-        and not any(request.storage_offsets)
-        and target.is_contiguous()
-        and not target.is_conj()
-        and not target.is_neg()
-        and target.nbytes > 0
-    )
+def _landing(entry: Entry) -> Landing:
+    assert entry.landing is not None
+    return entry.landing
 
 
 def _advice(error: S3Exception) -> str:

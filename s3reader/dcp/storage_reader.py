@@ -20,6 +20,7 @@ from s3reader.protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructo
 from s3reader.source import ObjectSource
 
 from ._torch import FileSystemReader, LoadPlan, LoadPlanner, Metadata
+from .collector import resting_collector, tenure
 from .cooperate import Group, Sharing, declined_by, place_of, share_out
 from .errors import CheckpointCorruptError, naming
 from .filesystem import S3FileSystem
@@ -126,7 +127,10 @@ class S3StorageReader(FileSystemReader):
             "saving and uploading had finished.",
         ):
             try:
-                return super().read_metadata(*args, **kwargs)
+                with resting_collector():
+                    metadata = super().read_metadata(*args, **kwargs)
+                    tenure()
+                    return metadata
             except (
                 pickle.UnpicklingError, EOFError, AttributeError, ImportError, LookupError,
                 TypeError, ValueError, MemoryError,
@@ -198,7 +202,9 @@ class S3StorageReader(FileSystemReader):
         entries: list[Entry] = []
         reason: Exception | None = None
         try:
-            entries = entries_of(plan.items, self.storage_data, self._metadata)
+            with resting_collector():
+                entries = entries_of(plan.items, self.storage_data, self._metadata)
+                tenure()
         except Exception as error:  # the other ranks are told before it goes on its way
             reason = error
         sharing = plan.storage_data if isinstance(plan.storage_data, Sharing) else None
@@ -237,7 +243,8 @@ class S3StorageReader(FileSystemReader):
         assert isinstance(self._constructor, DCPOptimizedConstructor)
         gap = gap_size(self._constructor._max_gap_size)
         part_size = self.fs.client.s3client_config.part_size
-        parts, wasted = parts_of(entries, gap, part_size, self._source)
+        with resting_collector():
+            parts, wasted = parts_of(entries, gap, part_size, self._source)
         self._total += sum(part.stop - part.start for part in parts)
         self._counts["gap_bytes"] += wasted
         self._arrived(0)

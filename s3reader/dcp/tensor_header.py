@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .zip_record import Unusual
+from s3reader._ext.archive import Unusual
 
 _LARGEST = 64 * 1024
 """Bytes that a tensor's pickle takes at most; torch's have 100 to 300."""

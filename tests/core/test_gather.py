@@ -12,7 +12,7 @@ from servers.faults import PART, FaultyObject, cut, part, pattern, status
 
 import s3reader
 from s3reader import IncompleteDataError, ObjectChangedError, S3ClientConfig
-from s3reader._ext.scatter import Extent, Scatter
+from s3reader._ext.scatter import Scatter
 from s3reader.gather import Part, gather
 
 SIZE = 40 * PART + 123
@@ -148,13 +148,3 @@ def test_nothing_is_on_its_way_once_closed(source_of: Any) -> None:
 def test_pieces_out_of_order_are_refused(pieces: list[tuple[int, int, int]]) -> None:
     with pytest.raises(ValueError, match="sorted and disjoint"):
         Scatter(pieces, None)
-
-
-def test_extent_is_the_memory_it_names() -> None:
-    memory = Memory(10)
-    extent = Extent(memory.address + 2, 5, memory)
-    memoryview(extent)[:] = b"12345"
-    assert bytes(memory) == b"\0\x0012345\0\0\0"
-    assert len(extent) == 5
-    with pytest.raises(ValueError, match="negative"):
-        Extent(0, -1, None)

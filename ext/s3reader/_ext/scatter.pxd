@@ -16,12 +16,11 @@ cdef void scatter_bytes(
     const Table *table, int64_t position, const char *data, int64_t length) noexcept nogil
 
 
-cdef class Extent:
-    cdef char *data
-    cdef Py_ssize_t nbytes
-    cdef object owner
-
-
 cdef class Scatter:
     cdef Table table
+    cdef Py_ssize_t room            # pieces that fit in the table
     cdef object owners              # keep the memory alive
+
+    # For a table that no transfer has yet: room for so many pieces; then each of them.
+    cdef int reserve(self, Py_ssize_t count) except -1
+    cdef int add(self, int64_t start, int64_t stop, char *place) except -1

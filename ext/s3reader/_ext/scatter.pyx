@@ -6,7 +6,6 @@ I/O thread writes through the table without the GIL; it does not change once mad
 """
 
 cimport cython
-from cpython.buffer cimport Py_buffer, PyBuffer_FillInfo
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
@@ -32,31 +31,6 @@ cdef void scatter_bytes(
         low += 1
 
 
-cdef class Extent:
-    """Memory that somebody else owns, with the buffer protocol.
-
-    Parameters
-    ----------
-    address, nbytes
-        Writable memory.
-    owner
-        Keeps it alive.
-    """
-
-    def __cinit__(self, address, Py_ssize_t nbytes, owner):
-        if nbytes < 0:
-            raise ValueError("memory has no negative length")
-        self.data = <char *> <uintptr_t> address
-        self.nbytes = nbytes
-        self.owner = owner
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        PyBuffer_FillInfo(view, self, self.data, self.nbytes, 0, flags)
-
-    def __len__(self):
-        return self.nbytes
-
-
 # What the collector cleared could still be written to.
 @cython.no_gc_clear
 cdef class Scatter:
@@ -72,24 +46,39 @@ cdef class Scatter:
     """
 
     def __cinit__(self, list pieces not None, owners):
-        cdef int64_t previous = 0
-        cdef Py_ssize_t index = 0
         self.owners = owners
-        self.table.pieces = <Piece *> calloc(max(1, len(pieces)), sizeof(Piece))
-        if self.table.pieces == NULL:
-            raise MemoryError
+        self.reserve(len(pieces))
         for start, stop, address in pieces:
-            self.table.pieces[index].start = start
-            self.table.pieces[index].stop = stop
-            self.table.pieces[index].place = <char *> <uintptr_t> address
-            if not previous <= self.table.pieces[index].start <= self.table.pieces[index].stop:
-                raise ValueError(f"pieces must be sorted and disjoint, got {start}-{stop}")
-            previous = self.table.pieces[index].stop
-            index += 1
-        self.table.count = index
+            self.add(start, stop, <char *> <uintptr_t> address)
 
     def __dealloc__(self):
         free(self.table.pieces)
+
+    cdef int reserve(self, Py_ssize_t count) except -1:
+        if self.table.pieces != NULL:
+            raise RuntimeError("a scatter does not change once made")
+        self.table.pieces = <Piece *> calloc(count, sizeof(Piece)) if count else NULL
+        if count and self.table.pieces == NULL:
+            raise MemoryError
+        self.room = count
+        return 0
+
+    cdef int add(self, int64_t start, int64_t stop, char *place) except -1:
+        cdef Py_ssize_t count = self.table.count
+        cdef Piece *piece = self.table.pieces + count
+        cdef int64_t previous = (piece - 1).stop if count else 0
+        if not previous <= start <= stop or count == self.room:
+            raise ValueError(f"pieces must be sorted and disjoint, got {start}-{stop}")
+        piece.start = start
+        piece.stop = stop
+        piece.place = place
+        self.table.count = count + 1
+        return 0
+
+    def put(self, int64_t position, const unsigned char[::1] data not None):
+        """Put bytes of the object from ``position`` on in their places, as the I/O thread does."""
+        if len(data):
+            scatter_bytes(&self.table, position, <const char *> &data[0], len(data))
 
     def __len__(self):
         return self.table.count
