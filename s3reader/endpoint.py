@@ -123,6 +123,10 @@ class EndpointResolver:
         """The target of an object, in `region` if S3 said that the bucket is there."""
         return self._target(bucket, f"/{quote_key(key)}", region)
 
+    def objects(self, bucket: str, region: str | None = None) -> Target:
+        """What the targets of all objects of a bucket begin with: their quoted keys follow."""
+        return self._target(bucket, "/", region)
+
     def bucket(self, bucket: str, region: str | None = None) -> Target:
         """The target of a bucket, for listing it."""
         return self._target(bucket, "", region)

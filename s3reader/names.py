@@ -12,6 +12,9 @@ from urllib.parse import quote
 # "Creating object key names", Amazon S3 User Guide: UTF-8 bytes.
 MAX_KEY_BYTES = 1024
 
+_PLAIN_KEY = re.compile(rf"[A-Za-z0-9_.~/-]{{1,{MAX_KEY_BYTES}}}")
+"""Keys that stay as they are in a URL, as nearly all do."""
+
 _UNUSABLE_IN_BUCKET = re.compile(r"[\s/\\?#\x00-\x1f\x7f]")
 
 
@@ -26,6 +29,8 @@ def quote_key(key: str) -> str:
     """
     if not isinstance(key, str):
         raise TypeError(f"key takes a str, not {type(key).__name__}")
+    if _PLAIN_KEY.fullmatch(key):
+        return key
     if not key:
         raise ValueError("Key should be specified")
     try:

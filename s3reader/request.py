@@ -2,7 +2,8 @@
 
 All parts of an object share one :class:`Request`. ``Range`` and ``If-Match`` are not signed, so
 one signature serves them all for as long as it is fresh; the :class:`Signer` makes a new one when
-it is not, and when credentials, clock or region turned out to be others.
+it is not, and when credentials, clock or region turned out to be others. What the requests for a
+bucket's objects have in common, all but the key, is a :class:`Route`, put together once a second.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from s3reader._ext.sigv4 import canonical_query, sign
-from s3reader._ext.transfer import SignedRequest
+from s3reader._ext.sigv4 import PathSigner, canonical_query
+from s3reader._ext.transfer import HeaderLines, SignedRequest
 
 from .credentials import Credentials, resolve_credentials
 from .endpoint import EndpointResolver, Target
 from .errors import NoCredentialsError
+from .names import quote_key
 
 if TYPE_CHECKING:
     from .config import S3ClientConfig
@@ -27,6 +29,13 @@ if TYPE_CHECKING:
 SIGNATURE_LIFETIME = 300.0
 """Seconds for which a signature is used. S3 accepts it for 15 minutes, less the clocks' difference
 and the time until the request arrives."""
+
+ROUTE_LIFETIME = 1.0
+"""Seconds for which what a bucket's requests share is used. Their date is that much older at most,
+and credentials are asked for that often."""
+
+MOST_ROUTES = 64
+"""Routes kept. A client has few: one for each bucket and operation."""
 
 MAX_CLOCK_SKEW = 900.0
 """Seconds by which a signature's time may differ from S3's clock (Amazon S3 API reference)."""
@@ -120,6 +129,55 @@ def encryption_headers(customer_key: bytes | None) -> tuple[tuple[str, str], ...
     )
 
 
+class Route:
+    """Where requests that differ in their key only go, and what they are sent and signed with.
+
+    Args:
+        target: what they have in common of where they go.
+        query: of all of them.
+        headers: those that all of them send.
+        signer: None for unsigned requests.
+        made_with: what they are signed with.
+        made: monotonic time this was put together.
+        sign_again: monotonic time from which the signatures must not be used.
+    """
+
+    __slots__ = ("_lines", "_made_with", "_path", "_query", "_sign_again", "_signer", "_url")
+    __slots__ += ("epoch", "stale")
+
+    def __init__(
+        self,
+        target: Target,
+        query: str,
+        headers: list[tuple[str, str]],
+        signer: PathSigner | None,
+        made_with: MadeWith,
+        made: float,
+        sign_again: float,
+    ) -> None:
+        self.epoch = made_with.epoch
+        self.stale = min(made + ROUTE_LIFETIME, sign_again)
+        self._path = target.path
+        self._url = target.url
+        self._query = f"?{query}" if query else ""
+        self._lines = HeaderLines(headers)
+        self._signer = signer
+        self._made_with = made_with
+        self._sign_again = sign_again
+
+    def sign(self, key: str | None) -> SignedRequest:
+        """The request for an object, or for the bucket itself."""
+        tail = "" if key is None else quote_key(key)
+        signer = self._signer
+        return SignedRequest(
+            f"{self._url}{tail}{self._query}".encode("ascii"),
+            self._lines,
+            self._sign_again,
+            self._made_with,
+            None if signer is None else signer.authorization(self._path + tail),
+        )
+
+
 class Signer:
     """Says where a client's requests go and signs them.
 
@@ -137,6 +195,7 @@ class Signer:
         self.endpoints = EndpointResolver(region, endpoint, config, environ)
         self._credentials = resolve_credentials(config, environ)
         self._regions: dict[str, str] = {}
+        self._routes: dict[tuple[Any, ...], Route] = {}
         self._clock_offset = 0.0
         self._epoch = 0
         self._lock = threading.Lock()
@@ -157,33 +216,41 @@ class Signer:
     def sign_anew(self, request: Request) -> SignedRequest:
         """Sign a request with what is known now; may block while credentials come."""
         now = time.monotonic()
+        shared = (request.operation, request.bucket, request.query, request.headers)
+        route = self._routes.get(shared)
+        if route is None or route.epoch != self._epoch or now >= route.stale:
+            route = self._new_route(request, now)
+            if len(self._routes) >= MOST_ROUTES:
+                self._routes.clear()
+            self._routes[shared] = route
+        signed = request.signed = route.sign(request.key)
+        return signed
+
+    def _new_route(self, request: Request, now: float) -> Route:
         epoch = self._epoch
         target = self._target(request)
         credentials = self._credentials_for(request)
-        if credentials is None:
-            headers = list(request.headers)
-            sign_again = FOREVER
-        else:
+        headers = list(request.headers)
+        signer = None
+        sign_again = FOREVER
+        if credentials is not None:
             sign_again = now + SIGNATURE_LIFETIME
             if credentials.expires_at is not None:
                 sign_again = min(sign_again, now + max(1.0, credentials.expires_at - time.time()))
-            headers = sign(
+            signer = PathSigner(
                 request.method,
                 target.host,
-                target.path,
                 request.query,
-                list(request.headers),
+                headers,
                 credentials.access_key,
                 credentials.secret_key,
                 credentials.token,
                 target.region,
                 time.time() + self._clock_offset,
             )
-        url = f"{target.url}?{request.query}" if request.query else target.url
+            headers = signer.headers
         made_with = MadeWith(credentials, target.region, epoch)
-        signed = SignedRequest(url.encode("ascii"), headers, sign_again, made_with)
-        request.signed = signed
-        return signed
+        return Route(target, request.query, headers, signer, made_with, now, sign_again)
 
     def _credentials_for(self, request: Request) -> Credentials | None:
         try:
@@ -197,7 +264,7 @@ class Signer:
         region = self._regions.get(request.bucket)
         if request.key is None:
             return self.endpoints.bucket(request.bucket, region)
-        return self.endpoints.object(request.bucket, request.key, region)
+        return self.endpoints.objects(request.bucket, region)
 
     def refuse_credentials(self, credentials: Credentials | None) -> None:
         """Take note that S3 did not accept the token of these credentials."""

@@ -11,7 +11,7 @@ from s3reader._ext.chunks import ChunkPool
 from s3reader._ext.counters import Counters
 from s3reader._ext.destination import Destination
 from s3reader._ext.fetcher import Fetcher
-from s3reader._ext.transfer import Lane, SignedRequest, Transfer
+from s3reader._ext.transfer import HeaderLines, Lane, SignedRequest, Transfer
 
 POISON = 0xEE
 FOREVER = 1e18
@@ -34,7 +34,7 @@ class Bench:
     ) -> Transfer:
         destination = Destination(into) if into is not None else None
         made = Transfer(lane, None, self.pool, start, stop, destination=destination)
-        made.sign(SignedRequest(f"{self.server.endpoint}/b/k".encode(), [], FOREVER))
+        made.sign(SignedRequest(f"{self.server.endpoint}/b/k".encode(), HeaderLines([]), FOREVER))
         return made
 
 

@@ -11,13 +11,18 @@ from s3reader._ext.scatter import Scatter
 faults: Final[dict[str, int]]
 
 @final
+class HeaderLines:
+    def __new__(cls, headers: Iterable[tuple[str, str]]) -> Self: ...
+
+@final
 class SignedRequest:
     def __new__(
         cls,
         url: bytes,
-        headers: Iterable[tuple[str, str]],
+        headers: HeaderLines,
         sign_again: float,
         made_with: Any = None,
+        authorization: str | None = None,
     ) -> Self: ...
     @property
     def url(self) -> bytes: ...

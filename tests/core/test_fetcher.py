@@ -12,7 +12,7 @@ from transfers import FOREVER, Bench, wait_until
 from s3reader._ext.counters import Counters
 from s3reader._ext.destination import Destination
 from s3reader._ext.fetcher import Fetcher
-from s3reader._ext.transfer import SignedRequest, Transfer
+from s3reader._ext.transfer import HeaderLines, SignedRequest, Transfer
 
 DATA = pattern(3 * PART)
 LARGE = bytes(32 * 1024 * 1024)
@@ -29,7 +29,7 @@ def test_bytes_arrive_in_the_destination(bench: Callable[..., Bench]) -> None:
         for start in range(0, 2000, 500)
     ]
     for transfer in transfers:
-        transfer.sign(SignedRequest(f"{b.server.endpoint}/b/k".encode(), [], FOREVER))
+        transfer.sign(SignedRequest(f"{b.server.endpoint}/b/k".encode(), HeaderLines([]), FOREVER))
     b.fetcher.submit(transfers)
     b.fetcher.wait_settled(lane)
     assert all(transfer.done for transfer in transfers)
@@ -131,7 +131,7 @@ class TestMisuse:
     @pytest.mark.parametrize("value", ["a\r\nEvil: 1", "a\nb", "a\0b"])
     def test_header_with_a_line_break(self, value: str) -> None:
         with pytest.raises(ValueError, match="line break"):
-            SignedRequest(b"http://h/", [("x-amz-thing", value)], FOREVER)
+            SignedRequest(b"http://h/", HeaderLines([("x-amz-thing", value)]), FOREVER)
 
     def test_no_connections(self) -> None:
         with pytest.raises(ValueError, match="at least 1"):

@@ -22,7 +22,7 @@ from s3reader import (
 )
 from s3reader._ext.chunks import ChunkPool
 from s3reader._ext.counters import Counters
-from s3reader._ext.transfer import Lane, SignedRequest, Transfer
+from s3reader._ext.transfer import HeaderLines, Lane, SignedRequest, Transfer
 from s3reader.names import quote_key
 
 Scripted = Callable[..., ScriptedServer]
@@ -190,9 +190,9 @@ def test_customer_key_of_any_bytes_makes_one_line(
 def test_signed_lines_refuse_what_would_break_them() -> None:
     for value in ("a\rb", "a\nb", "a\0b"):
         with pytest.raises(ValueError, match="line break or a NUL"):
-            SignedRequest(b"http://127.0.0.1/", [("x-amz-a", value)], 0.0)
+            SignedRequest(b"http://127.0.0.1/", HeaderLines([("x-amz-a", value)]), 0.0)
         with pytest.raises(ValueError, match="line break or a NUL"):
-            SignedRequest(b"http://127.0.0.1/", [(f"x-amz-{value}", "a")], 0.0)
+            SignedRequest(b"http://127.0.0.1/", HeaderLines([(f"x-amz-{value}", "a")]), 0.0)
 
 
 # ETags come from a server and go back to one in If-Match.

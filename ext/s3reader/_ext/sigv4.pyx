@@ -1,8 +1,7 @@
 """AWS Signature Version 4 for S3 requests without a body: request, keys, time in; headers out.
 
-Pure functions: no clock, no I/O. Whoever starts a transfer calls ``sign`` as late as possible,
-and again for every retry, so a signature is never older than the request that carries it. The
-host and the given headers are signed, nothing else; ``Range`` and ``If-Match`` are left out on
+Pure: no clock, no I/O. Whoever starts a transfer signs it as late as possible, and again for
+every retry. The host and the given headers are signed, nothing else; ``Range`` and ``If-Match`` are left out on
 purpose, so that one signature serves all the parts of an object for some minutes.
 
 S3 deviates from the general algorithm in two ways ("Signature Calculations for the
@@ -37,6 +36,90 @@ cdef dict _derived_keys = {}
 cdef tuple _last_time = (-1, "")
 
 
+cdef class PathSigner:
+    """Signs requests that are the same but for their paths, such as those for a bucket's objects.
+
+    What they share is put together once; a path costs one hash and one HMAC.
+
+    Parameters
+    ----------
+    method
+        ``"GET"`` or ``"HEAD"``, as sent.
+    host
+        The ``Host`` header as sent, with the port where it is not the scheme's own.
+    query
+        What ``canonical_query`` returned, sent unchanged after ``?``; ``""`` for none.
+    headers
+        ``(name, value)`` pairs to sign and send besides those made here, such as
+        ``x-amz-request-payer``.
+    token
+        Session token of temporary credentials, or None.
+    now
+        Seconds since the epoch, corrected to S3's clock; S3 accepts 15 minutes either way.
+
+    Raises
+    ------
+    ValueError
+        A control character in what goes into a header, or a reserved or malformed header name.
+        Messages show no credential.
+    """
+
+    cdef readonly list headers      # all to send but Host and Authorization
+    cdef str _before_path           # of the canonical request
+    cdef str _after_path
+    cdef str _before_hash           # of the string to sign
+    cdef str _before_signature      # of the Authorization header
+    cdef bytes _key
+
+    def __cinit__(
+        self,
+        str method not None,
+        str host not None,
+        str query not None,
+        list headers not None,
+        str access_key not None,
+        str secret_key not None,
+        str token,
+        str region not None,
+        double now,
+        str service not None = "s3",
+    ):
+        cdef str timestamp = _timestamp(now)
+        cdef str date = timestamp[:8]
+        cdef str scope = f"{date}/{region}/{service}/aws4_request"
+        cdef str canonical_headers, names
+        _check_value("access key", access_key)
+        self.headers = [
+            ("x-amz-content-sha256", EMPTY_BODY_SHA256),
+            ("x-amz-date", timestamp),
+        ]
+        if token:
+            _check_value("session token", token)
+            self.headers.append(("x-amz-security-token", token))
+        for name, value in headers:
+            self.headers.append(_extra_header(name, value))
+        canonical_headers, names = _canonical_headers(host, self.headers)
+        self._before_path = f"{method}\n"
+        self._after_path = f"\n{query}\n{canonical_headers}\n{names}\n{EMPTY_BODY_SHA256}"
+        self._before_hash = f"{ALGORITHM}\n{timestamp}\n{scope}\n"
+        self._before_signature = (
+            f"{ALGORITHM} Credential={access_key}/{scope},SignedHeaders={names},Signature="
+        )
+        self._key = _signing_key(secret_key, date, region, service)
+
+    def authorization(self, str path not None):
+        """The ``Authorization`` header's value for an absolute path.
+
+        The path is as sent: percent-encoded once, dot segments untouched. Raises ``ValueError``
+        where it is not absolute.
+        """
+        if not path.startswith("/"):
+            raise ValueError(f"path must start with '/', got {path!r}")
+        cdef str request = self._before_path + path + self._after_path
+        cdef str to_sign = self._before_hash + sha256(request.encode()).hexdigest()
+        return self._before_signature + hmac_digest(self._key, to_sign.encode(), "sha256").hex()
+
+
 def sign(
     str method not None,
     str host not None,
@@ -50,68 +133,16 @@ def sign(
     double now,
     str service not None = "s3",
 ):
-    """Sign a request that has no body.
-
-    Parameters
-    ----------
-    method
-        ``"GET"`` or ``"HEAD"``, as sent.
-    host
-        The ``Host`` header as sent, with the port where it is not the scheme's own.
-    path
-        Absolute path as sent: percent-encoded once, dot segments untouched.
-    query
-        What ``canonical_query`` returned, sent unchanged after ``?``; ``""`` for none.
-    headers
-        ``(name, value)`` pairs to sign and send besides those made here, such as
-        ``x-amz-request-payer``.
-    token
-        Session token of temporary credentials, or None.
-    now
-        Seconds since the epoch, corrected to S3's clock; S3 accepts 15 minutes either way.
+    """Sign one request that has no body; parameters and errors as of ``PathSigner``.
 
     Returns
     -------
     list of (str, str)
         Every header to send except ``Host``, names in lower case except ``Authorization``.
-
-    Raises
-    ------
-    ValueError
-        A control character in what goes into a header, a reserved or malformed header name,
-        or a path that is not absolute. Messages show no credential.
     """
-    if not path.startswith("/"):
-        raise ValueError(f"path must start with '/', got {path!r}")
-    _check_value("access key", access_key)
-    cdef str timestamp = _timestamp(now)
-    cdef list signed = [
-        ("x-amz-content-sha256", EMPTY_BODY_SHA256),
-        ("x-amz-date", timestamp),
-    ]
-    if token:
-        _check_value("session token", token)
-        signed.append(("x-amz-security-token", token))
-    for name, value in headers:
-        signed.append(_extra_header(name, value))
-
-    cdef str canonical_headers, signed_names
-    canonical_headers, signed_names = _canonical_headers(host, signed)
-    cdef str date = timestamp[:8]
-    cdef str scope = f"{date}/{region}/{service}/aws4_request"
-    cdef str canonical_request = (
-        f"{method}\n{path}\n{query}\n{canonical_headers}\n{signed_names}\n{EMPTY_BODY_SHA256}"
-    )
-    cdef str request_hash = sha256(canonical_request.encode()).hexdigest()
-    cdef bytes key = _signing_key(secret_key, date, region, service)
-    cdef bytes to_sign = f"{ALGORITHM}\n{timestamp}\n{scope}\n{request_hash}".encode()
-    cdef str signature = hmac_digest(key, to_sign, "sha256").hex()
-    signed.append((
-        "Authorization",
-        f"{ALGORITHM} Credential={access_key}/{scope},"
-        f"SignedHeaders={signed_names},Signature={signature}",
-    ))
-    return signed
+    signer = PathSigner(
+        method, host, query, headers, access_key, secret_key, token, region, now, service)
+    return [*signer.headers, ("Authorization", signer.authorization(path))]
 
 
 def canonical_query(list pairs not None):

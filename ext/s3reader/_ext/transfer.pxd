@@ -8,9 +8,16 @@ from s3reader._ext.libcurl cimport curl_slist
 from s3reader._ext.scatter cimport Scatter
 
 
+cdef class HeaderLines:
+    cdef curl_slist *lines          # owned
+
+
 cdef class SignedRequest:
     cdef readonly bytes url
-    cdef curl_slist *lines          # owned
+    cdef HeaderLines headers        # what the lines after the first belong to
+    cdef bytes line                 # what the first points to, where the request is signed
+    cdef curl_slist node            # the first
+    cdef curl_slist *lines          # all of them, as libcurl takes them
     cdef readonly object made_with
     cdef readonly double sign_again
 

@@ -22,32 +22,27 @@ from s3reader._ext.response cimport ETAG_SIZE, has_control, head_free
 from s3reader._ext.threads cimport cond_init, load, pthread_cond_destroy, store
 
 
-cdef class SignedRequest:
-    """URL and header lines of a request in the form libcurl takes; shared by an object's parts.
+cdef bytes header_line(str name, str value):
+    """A header as libcurl takes it; refused where it would begin another one."""
+    cdef bytes line = (f"{name}: {value}" if value else f"{name};").encode("utf-8")
+    if b"\r" in line or b"\n" in line or b"\0" in line:
+        raise ValueError(f"header {name} contains a line break or a NUL character")
+    return line
+
+
+cdef class HeaderLines:
+    """Header lines in the form libcurl takes; shared by the requests that send the same ones.
 
     Parameters
     ----------
-    url
-        Encoded as it goes on the wire.
     headers
         Pairs of name and value.
-    sign_again
-        Monotonic time from which the signature must not be used.
-    made_with
-        What the signer used, for the policy: any object.
     """
 
-    def __cinit__(self, bytes url not None, headers, double sign_again, made_with=None):
+    def __cinit__(self, headers):
         cdef curl_slist *longer
-        self.url = url
-        self.sign_again = sign_again
-        self.made_with = made_with
         for name, value in headers:
-            line = f"{name}: {value}" if value else f"{name};"
-            encoded = line.encode("utf-8")
-            if b"\r" in encoded or b"\n" in encoded or b"\0" in encoded:
-                raise ValueError(f"header {name} contains a line break or a NUL character")
-            longer = curl.slist_append(self.lines, encoded)
+            longer = curl.slist_append(self.lines, header_line(name, value))
             if longer == NULL:
                 raise MemoryError
             self.lines = longer
@@ -55,6 +50,37 @@ cdef class SignedRequest:
     def __dealloc__(self):
         if self.lines != NULL:
             curl.slist_free_all(self.lines)
+
+
+cdef class SignedRequest:
+    """URL and header lines of a request; shared by an object's parts.
+
+    Parameters
+    ----------
+    url
+        Encoded as it goes on the wire.
+    headers
+        What is sent besides the signature; many requests may share them.
+    sign_again
+        Monotonic time from which the signature must not be used.
+    made_with
+        What the signer used, for the policy: any object.
+    authorization
+        The signature, as the header of that name has it; None where nothing is signed.
+    """
+
+    def __cinit__(self, bytes url not None, HeaderLines headers not None, double sign_again,
+                  made_with=None, str authorization=None):
+        self.url = url
+        self.headers = headers
+        self.sign_again = sign_again
+        self.made_with = made_with
+        self.lines = headers.lines
+        if authorization is not None:
+            self.line = header_line("Authorization", authorization)
+            self.node.data = self.line
+            self.node.next = headers.lines
+            self.lines = &self.node
 
 
 # The collector would clear the counters while the I/O thread counts; nothing here closes a cycle.
