@@ -24,6 +24,7 @@ from .errors import (
     ThrottledError,
     WrongRegionError,
 )
+from .fetched import FetchedObject
 from .integrity import Integrity
 from .protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructorProtocol
 from .ranged import RangedS3Reader
@@ -41,6 +42,7 @@ __all__ = [
     "DCPOptimizedConstructor",
     "DCPOptimizedS3Reader",
     "DCPS3ReaderConstructorProtocol",
+    "FetchedObject",
     "GetObjectStream",
     "HeadObjectResult",
     "IncompleteDataError",

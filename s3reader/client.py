@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from .batch import Batch
+from .checksums import ASK
 from .config import S3ClientConfig
 from .constructor import S3ReaderConstructor
 from .listing import ListObjectStream
-from .names import check_bucket, check_key
+from .names import check_bucket, check_key, parse_uri
+from .placement import placement
 from .request import encryption_headers
 from .results import HeadObjectResult, ObjectInfo
+from .selection import Range, select
 from .session import LIBCURL, Session
 from .source import ObjectSource, head_object
 from .version import __version__
@@ -110,6 +115,67 @@ class S3Client:
         )
         constructor = reader_constructor or S3ReaderConstructor.default()
         return constructor(bucket=bucket, key=key, get_object_info=source.info, get_stream=source)
+
+    def read_many(
+        self,
+        bucket: str | Iterable[str | os.PathLike[str] | tuple[str, str]],
+        keys: Iterable[str | ObjectInfo] | None = None,
+        *,
+        ranges: Iterable[Range | None] | None = None,
+        ordered: bool = True,
+        into: Any = None,
+        errors: str = "raise",
+        sse_customer_key: bytes | None = None,
+    ) -> Batch:
+        """Read many objects together: an iterator that has many on their way.
+
+        Made for small objects, of which one at a time would mostly be waiting. How many are ahead
+        of whoever iterates depends on the connections, and on the memory that `memory_limit`
+        leaves; ``keys`` may be endless. Closing the iterator cancels what is on its way.
+
+        Args:
+            bucket: of all ``keys``; or, without them, an iterable of "s3://bucket/key" and of
+                pairs of bucket and key.
+            keys: an iterable of keys, or of what a listing told, which pins version and size.
+            ranges: for each object a pair ``(start, stop)`` of bytes, half-open, ``stop`` None for
+                the object's end; or None for the whole object.
+            ordered: give objects in the order of ``keys``; otherwise each as soon as it is there.
+            into: where the bytes go. By default memory of the library's, recycled when nobody
+                refers to an object's ``data`` any more. An array (a numpy array, a tensor's
+                memory) of several dimensions: the object of that number fills the row of that
+                number from its start, the rest of the row stays as it is. A flat one: the objects
+                are packed one after the other as they are given, with ``offset`` telling where.
+                An iterable of buffers: one for each object.
+            errors: "raise": an object that cannot be had ends the iteration with its error, when
+                it is its turn. "return": it is given with its ``error``, and others go on.
+            sse_customer_key: as in `get_object`.
+
+        Raises:
+            TypeError, ValueError: an argument is impossible. Of an element of ``keys``, when it is
+                that element's turn.
+
+        Example::
+
+            class Photographs(torch.utils.data.Dataset):
+                def __getitems__(self, indices):
+                    keys = [self.keys[index] for index in indices]
+                    return [decode(photo.data) for photo in client.read_many("bucket", keys)]
+        """
+        selection = select(bucket, keys, ranges)
+        if errors not in ("raise", "return"):
+            raise ValueError(f'errors takes "raise" or "return", not {errors!r}')
+        query, headers = self._extras(None, sse_customer_key)
+        asks = self._config.checksum_mode
+        return Batch(
+            self._session,
+            selection,
+            placement(into),
+            ordered=ordered,
+            raising=errors == "raise",
+            query=query,
+            headers=headers + ASK if asks else headers,
+            asks=asks,
+        )
 
     def head_object(
         self,
@@ -230,20 +296,6 @@ def _remake(
     region: str | None, endpoint: str | None, user_agent: Any, config: S3ClientConfig
 ) -> S3Client:
     return S3Client(region, endpoint=endpoint, user_agent=user_agent, s3client_config=config)
-
-
-def parse_uri(uri: str | os.PathLike[str]) -> tuple[str, str]:
-    """Bucket and key of "s3://bucket/key"; the key is taken as it stands, nothing is decoded.
-
-    Raises:
-        ValueError: it is none.
-    """
-    text = os.fspath(uri)
-    scheme, separator, rest = text.partition("://")
-    bucket, _, key = rest.partition("/")
-    if scheme.lower() != "s3" or not separator or not bucket or not key:
-        raise ValueError(f"an object's URI is s3://bucket/key, not {text!r}")
-    return bucket, key
 
 
 def open_uri(

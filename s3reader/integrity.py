@@ -152,11 +152,10 @@ class Verifier:
         if self._off or self._algorithm is not None or part.start != 0 or part.stop != total:
             return False
         assert total is not None
-        head = part.head
-        if b"x-amz-checksum-" not in head.lower():
+        if not part.tells_checksum:
             return False
         # A part that was resumed has the head of its last piece.
-        headers = parse_headers(head)
+        headers = parse_headers(part.head)
         whole = f"bytes 0-{total - 1}/{total}"
         if part.status != 200 and headers.get("content-range", "").lower() != whole:
             return False

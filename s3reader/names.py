@@ -6,6 +6,7 @@ is refused here could only end in a request for something else than the caller m
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import quote
 
@@ -72,3 +73,17 @@ def check_bucket(bucket: str) -> None:
         raise ValueError(
             f"bucket takes a name such as 'my-bucket', without 's3://' and key, got {bucket!r}"
         )
+
+
+def parse_uri(uri: str | os.PathLike[str]) -> tuple[str, str]:
+    """Bucket and key of "s3://bucket/key"; the key is taken as it stands, nothing is decoded.
+
+    Raises:
+        ValueError: it is none.
+    """
+    text = os.fspath(uri)
+    scheme, separator, rest = text.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme.lower() != "s3" or not separator or not bucket or not key:
+        raise ValueError(f"an object's URI is s3://bucket/key, not {text!r}")
+    return bucket, key

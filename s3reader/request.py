@@ -142,8 +142,17 @@ class Route:
         sign_again: monotonic time from which the signatures must not be used.
     """
 
-    __slots__ = ("_lines", "_made_with", "_path", "_query", "_sign_again", "_signer", "_url")
-    __slots__ += ("epoch", "stale")
+    __slots__ = (
+        "_lines",
+        "_made_with",
+        "_path",
+        "_query",
+        "_sign_again",
+        "_signer",
+        "_url",
+        "epoch",
+        "stale",
+    )
 
     def __init__(
         self,

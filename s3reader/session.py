@@ -149,9 +149,14 @@ class Session:
             )
         return min(wanted, allowed)
 
-    def lane(self, counters: Counters | None = None) -> Lane:
-        """A new lane, counted with ``counters`` and with the client."""
-        return Lane(counters or Counters(), self.counters)
+    def lane(self, counters: Counters | None = None, collects: bool = False) -> Lane:
+        """A new lane, counted with ``counters`` and with the client.
+
+        Args:
+            counters: of a reader.
+            collects: see `Fetcher.wait_some`.
+        """
+        return Lane(counters or Counters(), self.counters, collects)
 
     def submit(
         self, fetcher: Fetcher, transfers: Iterable[Transfer], *, attended: bool = False

@@ -72,6 +72,9 @@ cdef struct LaneState:
     int64_t judging                 # of those, the ones Python is deciding about right now
     int64_t failures                # exchanges that are FAILED or CANCELLED
     bint closed                     # cancelled for good: what is not settled yet will be CANCELLED
+    bint collects                   # has its settled exchanges taken in the order they settled
+    Exchange *settled_first         # FIFO of those that were not taken yet
+    Exchange *settled_last
     Tally *tally                    # counts of the reader this lane belongs to
     Tally *client_tally             # counts of its client
 
@@ -111,7 +114,7 @@ cdef struct Exchange:
     # Its way through the fetcher.
     Phase phase
     LaneState *lane
-    Exchange *next                  # in the lane, among the delayed, or among the reports
+    Exchange *next                  # in the lane, among the delayed, the reports or the settled
     double not_before               # monotonic time of a delayed retry
     double answered                 # monotonic time its head was complete
     double activity                 # monotonic time of the latest sign of life of that attempt

@@ -46,6 +46,11 @@ cdef bint is_over(void *lane) noexcept nogil:
     return (<LaneState *> lane).outstanding == 0 or (<LaneState *> lane).failures > 0
 
 
+cdef bint has_settled(void *lane) noexcept nogil:
+    """Something of a lane that collects can be taken, or nothing is on its way."""
+    return (<LaneState *> lane).settled_first != NULL or (<LaneState *> lane).outstanding == 0
+
+
 cdef bint is_abandoned(void *lane) noexcept nogil:
     """Nothing of the lane runs any more; what Python is deciding about never will again."""
     return (<LaneState *> lane).outstanding <= (<LaneState *> lane).judging
@@ -161,6 +166,8 @@ cdef class Fetcher:
         else:
             exchange.lane.judging -= 1
         transfer.fetcher = self
+        if transfer.lane.members is not None:
+            transfer.lane.members.add(transfer)
         if exchange.lane.closed or self.loop.stopping:
             settle(exchange, PHASE_CANCELLED)
         elif delay > 0:
@@ -310,9 +317,33 @@ cdef class Fetcher:
         if lane.state.failures > 0 and (lane.state.closed or self.loop.stopping):
             self._say_cancelled()
 
+    def wait_some(self, Lane lane not None):
+        """Wait until transfers of a lane that collects are settled; take them, in that order.
+
+        Gives none where none is on its way.
+        """
+        cdef Exchange *exchange
+        cdef list taken = []
+        self._usable()
+        while self._wait(&lane.state.changed, has_settled, &lane.state) == 0:
+            pass
+        if lane.state.closed or self.loop.stopping:
+            self._say_cancelled()
+        pthread_mutex_lock(&self.loop.lock)
+        exchange = lane.state.settled_first
+        lane.state.settled_first = lane.state.settled_last = NULL
+        pthread_mutex_unlock(&self.loop.lock)
+        while exchange != NULL:
+            transfer = <Transfer> exchange.owner
+            exchange = exchange.next
+            taken.append(transfer)
+            lane.members.discard(transfer)
+        return taken
+
     def cancel(self, Lane lane not None):
         """Stop all of a lane's transfers, for good. On return no destination is written to."""
         cdef LaneState *state = &lane.state
+        _members, lane.members = lane.members, None   # kept until nothing refers to them
         if self.generation != process.generation or not self.started:
             return
         # With the GIL held, see `next_report`: a transfer that is being dropped must be out of the

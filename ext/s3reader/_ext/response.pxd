@@ -16,6 +16,7 @@ cdef struct Head:
     char etag[ETAG_SIZE]            # with its quotes; "" where not told
     bint etag_too_long
     bint etag_malformed             # it has control characters: sent back, it could end a line
+    bint checksummed                # a checksum of the object was told
     char *text                      # the lines of the latest response, owned, recycled
     size_t length
     size_t capacity

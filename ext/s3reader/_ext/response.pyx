@@ -108,6 +108,8 @@ cdef void parse_header(Head *head, const char *line, const char *end) noexcept n
             head.etag_too_long = True
     elif name == 13 and strncasecmp(line, b"content-range", 13) == 0:
         parse_content_range(head, value, end)
+    elif name > 15 and strncasecmp(line, b"x-amz-checksum-", 15) == 0:
+        head.checksummed = True
     elif name == 14 and strncasecmp(line, b"content-length", 14) == 0:
         if parse_number(value, end, &head.content_length) != end:
             head.content_length = -1
@@ -118,7 +120,7 @@ cdef void head_reset(Head *head) noexcept nogil:
     head.complete = False
     head.content_length = head.range_start = head.range_stop = head.total = -1
     head.etag[0] = 0
-    head.etag_too_long = head.etag_malformed = False
+    head.etag_too_long = head.etag_malformed = head.checksummed = False
     head.length = 0
 
 

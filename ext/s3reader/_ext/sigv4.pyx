@@ -1,8 +1,8 @@
 """AWS Signature Version 4 for S3 requests without a body: request, keys, time in; headers out.
 
 Pure: no clock, no I/O. Whoever starts a transfer signs it as late as possible, and again for
-every retry. The host and the given headers are signed, nothing else; ``Range`` and ``If-Match`` are left out on
-purpose, so that one signature serves all the parts of an object for some minutes.
+every retry. The host and the given headers are signed, nothing else; ``Range`` and ``If-Match``
+are left out on purpose, so that one signature serves all the parts of an object for some minutes.
 
 S3 deviates from the general algorithm in two ways ("Signature Calculations for the
 Authorization Header" in the S3 API reference): the path is signed as it is on the wire, neither

@@ -27,6 +27,7 @@ cdef class Lane:
     cdef readonly Counters counters
     cdef Counters client_counters
     cdef long generation            # of the process whose threads may wait for it
+    cdef set members                # of a lane that collects: what was not taken yet, kept alive
 
 
 cdef class Transfer:

@@ -86,10 +86,21 @@ cdef class SignedRequest:
 # The collector would clear the counters while the I/O thread counts; nothing here closes a cycle.
 @cython.no_gc
 cdef class Lane:
-    """The transfers of one stream: started in order, waited for together, counted together."""
+    """The transfers of one stream: started in order, waited for together, counted together.
 
-    def __cinit__(self, Counters counters not None, Counters client_counters not None):
+    Parameters
+    ----------
+    counters, client_counters
+        Where they are counted.
+    collects
+        Keep the transfers until ``Fetcher.wait_some`` gives them back, as they are settled.
+    """
+
+    def __cinit__(self, Counters counters not None, Counters client_counters not None,
+                  bint collects=False):
         memset(&self.state, 0, sizeof(LaneState))
+        self.state.collects = collects
+        self.members = set() if collects else None
         cond_init(&self.state.changed)
         self.counters = counters
         self.client_counters = client_counters
@@ -279,6 +290,11 @@ cdef class Transfer:
     def head(self):
         """The header lines of the latest response, as bytes."""
         return PyBytes_FromStringAndSize(self.exchange.head.text, self.exchange.head.length)
+
+    @property
+    def tells_checksum(self):
+        """Whether the latest head has a checksum in it."""
+        return bool(self.exchange.head.checksummed)
 
     @property
     def text(self):
