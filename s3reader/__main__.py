@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="train on an S3 of its own, on this machine, and compare every byte",
         description="Starts an S3 on a free loopback port, puts digits, photographs and a "
         "checkpoint there, reads them back as a training script does, and compares every byte "
-        "with its source. Exits with 1 if any differs.",
+        "with its source. Two processes save what they train; others go on from S3. Exits with 1 "
+        "if anything differs.",
     )
     parser.parse_args(argv)
     # A command's own imports are heavy: they wait until it is the one that runs.

@@ -5,6 +5,10 @@
 ``digits``      batches into tensors through worker processes; a classifier learns from them
 ``photographs`` JPEG through the sequential reader into PIL
 ``checkpoints`` what was learned, saved and loaded again
+``sharded``     training on several processes, and saving and loading what is spread over them
+``restarts``    a run that goes on from its checkpoint on other numbers of processes
+``ranks``       those processes
+``processes``   what all processes have in common
 ``report``      the table at the end
 ``run``         the order of all that
 
@@ -28,6 +32,7 @@ REQUIREMENTS = {
     "tqdm": "tqdm",
 }
 CANNOT_START = 2
+INTERRUPTED = 130  # as a shell says of a command that Ctrl-C ended
 
 
 def run_demo() -> int:
@@ -40,6 +45,10 @@ def run_demo() -> int:
             file=sys.stderr,
         )
         return CANNOT_START
-    from s3reader.demo.run import run
+    try:
+        from s3reader.demo.run import run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return INTERRUPTED

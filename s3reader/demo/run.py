@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from typing import Any
@@ -25,7 +24,14 @@ from s3reader.demo.digits import (
     read_held_out,
 )
 from s3reader.demo.photographs import put_photographs, read_photograph
+from s3reader.demo.processes import (
+    deaf_to_ctrl_c,
+    leave_room_for_sockets,
+    leave_the_users_settings_alone,
+)
+from s3reader.demo.ranks import RankFailed, prepare
 from s3reader.demo.report import table
+from s3reader.demo.restarts import CONTINUED_BY, END, SAVE_AT, SAVED_BY, accuracy, train_and_restart
 from s3reader.demo.storage import Storage
 
 ENOUGH = 0.9  # of the held-out digits classified right
@@ -34,6 +40,8 @@ ENOUGH = 0.9  # of the held-out digits classified right
 def run() -> int:
     """Run the demo; returns 0, or 1 if a byte differed, the network did not learn, or S3 failed."""
     leave_the_users_settings_alone()
+    leave_room_for_sockets()
+    prepare()
     began = time.perf_counter()
     checks = Checks()
     try:
@@ -41,30 +49,26 @@ def run() -> int:
             tqdm(desc="starting an S3", leave=False, dynamic_ncols=True) as bar,
             Storage() as storage,
         ):
-            accuracy = read_everything(storage, checks, bar)
-    except (S3Exception, EOFError) as error:
+            share = read_everything(storage, checks, bar)
+    except (S3Exception, RankFailed, EOFError) as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1
-    checks.expect(accuracy > ENOUGH, f"accuracy {accuracy:.1%}, {ENOUGH:.0%} expected")
+    checks.expect(share > ENOUGH, f"accuracy {share:.1%}, {ENOUGH:.0%} expected")
     print(table(checks.stages))
     seconds = time.perf_counter() - began
-    print(f"\n{accuracy:.1%} of the held-out digits classified right; {seconds:.1f} s in all.")
+    print(f"\n{share:.1%} of the held-out digits classified right; {seconds:.1f} s in all.")
     if checks.differences:
         print(f"FAILED: {len(checks.differences)} differences", file=sys.stderr)
         for difference in checks.differences[:20]:
             print(f"  {difference}", file=sys.stderr)
         return 1
+    ranks = " or ".join(map(str, CONTINUED_BY))
+    print(
+        f"Saved by {SAVED_BY} processes in step {SAVE_AT}, continued from S3 by {ranks}, training"
+        f" is in\nstep {END} where it was without the break, bit for bit."
+    )
     print(f"Every byte read is the one that was put there: {checks.compared:,} compared.")
     return 0
-
-
-def leave_the_users_settings_alone() -> None:
-    """The demo's S3 is on this machine: no profile, endpoint or proxy of the user's applies."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            del os.environ[name]
-    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 
 def read_everything(storage: Storage, checks: Checks, bar: Any) -> float:
@@ -84,13 +88,15 @@ def read_everything(storage: Storage, checks: Checks, bar: Any) -> float:
                 checks.compare(key, 0, header, storage.source[key])
 
     batches = Batches(storage.client, shards[:-HELD_OUT_SHARDS])
-    bar.reset(EPOCHS * len(batches) + HELD_OUT_SHARDS + len(photographs) + 1)
+    bar.reset(EPOCHS * len(batches) + HELD_OUT_SHARDS + len(photographs) + 2 + len(CONTINUED_BY))
     with checks.stage("digits, 2 workers", "ranged") as stage:
         latest: dict[int, Batch] = {}
         batch_loader = loader(batches)
         for epoch in range(EPOCHS):
             bar.set_description(f"learning digits, epoch {epoch + 1} of {EPOCHS}")
-            for batch in batch_loader:
+            with deaf_to_ctrl_c():  # the first epoch starts the workers
+                epoch_batches = iter(batch_loader)
+            for batch in epoch_batches:
                 compare_batch(batch, storage, checks)
                 classifier.learn(batch)
                 latest[batch.worker] = batch
@@ -118,6 +124,11 @@ def read_everything(storage: Storage, checks: Checks, bar: Any) -> float:
         put_checkpoint(storage, classifier.network)
         load_checkpoint(storage, classifier.network, checks, stage)
         bar.update()
+
+    ended = train_and_restart(storage, shards[:-HELD_OUT_SHARDS], checks, bar)
+    for batch in held_out:
+        share = accuracy(ended, batch)
+        checks.expect(share > ENOUGH, f"accuracy {share:.1%} on several processes")
     return sum(map(classifier.accuracy, held_out)) / len(held_out)
 
 

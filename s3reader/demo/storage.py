@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -46,6 +47,11 @@ class Storage:
         """Upload `data` and remember it."""
         self.source[key] = data
         self._writer.put_object(Bucket=BUCKET, Key=key, Body=data)
+
+    def put_folder(self, prefix: str, folder: Path, last: str) -> None:
+        """Upload a folder's files; the one named `last` is there only when all others are."""
+        for file in sorted(folder.iterdir(), key=lambda file: (file.name == last, file.name)):
+            self.put(f"{prefix}/{file.name}", file.read_bytes())
 
     def __enter__(self) -> Storage:
         return self

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from transfers import wait_until
 
 import s3reader
 from s3reader import demo
 from s3reader.__main__ import main
+from s3reader.demo.ranks import RankFailed, run_ranks
 
 STAGES = {
     "digit headers": "ranged",
@@ -19,11 +25,16 @@ STAGES = {
     "held-out digits": "dcp_optimized",
     "photographs": "sequential",
     "checkpoint": "sequential",
+    "checkpoint of 2, on 4": "S3StorageReader",
+    "checkpoint of 2, on 1": "S3StorageReader",
 }
 TIME_LIMIT = 100  # seconds; the demo is to take less than 60 on an idle machine
 
-# Runs the demo with an S3 that keeps another byte than it was given, in one object.
+# Runs the demo with an S3 that keeps another byte than it was given, in one object of digits and
+# in one file of a checkpoint.
 FLIPPING = """
+import itertools
+import re
 import sys
 from s3reader.__main__ import main
 from s3reader.demo.storage import Storage
@@ -34,6 +45,11 @@ def put_flipped(self, key, data):
     flipped = bytearray(data)
     if key == "digits/pixels-2.npy":
         flipped[1000] ^= 1
+    elif key.endswith("/__1_0.distcp"):
+        # What is longest between two headers of ZIP archives is a tensor's bytes.
+        headers = [found.start() for found in re.finditer(b"PK", data)]
+        start, end = max(itertools.pairwise(headers), key=lambda pair: pair[1] - pair[0])
+        flipped[(start + end) // 2] ^= 1
     put(self, key, bytes(flipped))
     self.source[key] = data
 
@@ -42,22 +58,46 @@ sys.exit(main(["demo"]))
 """
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in `folder`, with the package that this test has imported."""
+# What a user's shell may have set: settings for another S3, a proxy that is not there.
+ODD = {
+    "AWS_ACCESS_KEY_ID": "AKIDOFTHEUSER",
+    "AWS_CONFIG_FILE": "/nonexistent/config",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9/",
+    "AWS_DEFAULT_REGION": "eu-central-1",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_PROFILE": "of-nobody",
+    "AWS_SECRET_ACCESS_KEY": "secret-of-the-user",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "HTTPS_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "MASTER_ADDR": "host.invalid",
+    "GLOO_SOCKET_IFNAME": "eth99",
+    "RANK": "3",
+    "WORLD_SIZE": "8",
+}
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For a child that is to import the package that this test has imported."""
+    return {**os.environ, "PYTHONPATH": str(Path(s3reader.__file__).parents[1]), **more}
+
+
+def run(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in `folder`, with `more` in its environment."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(s3reader.__file__).parents[1])},
+        env=environment(**more),
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,
     )
 
 
-def test_every_byte_is_right_and_the_table_tells(tmp_path: Path) -> None:
-    done = run(tmp_path, "-m", "s3reader", "demo")
+def check_table(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, done.stderr
     assert "Every byte read is the one that was put there" in done.stdout
+    assert "bit for bit" in done.stdout
     headings, *rows = done.stdout.split("\n\n")[0].splitlines()
     assert headings.split() == ["what", "reader", "bytes", "requests", "retries", "time"]
     assert [row.split("  ")[0] for row in rows] == list(STAGES)
@@ -72,10 +112,76 @@ def test_every_byte_is_right_and_the_table_tells(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_every_byte_is_right_and_the_table_tells(tmp_path: Path) -> None:
+    check_table(run(tmp_path, "-m", "s3reader", "demo"))
+
+
+def test_users_environment_does_not_matter(tmp_path: Path) -> None:
+    home, temporary = tmp_path / "home", tmp_path / "temporary %41 folder#"
+    home.mkdir(mode=0o555)
+    temporary.mkdir()
+    odd = {**ODD, "HOME": str(home), "TMPDIR": str(temporary)}
+    check_table(run(tmp_path, "-m", "s3reader", "demo", **odd))
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("doing", ["learning digits", "going on from S3 in 4"])
+def test_ctrl_c_ends_all_processes_without_a_traceback(tmp_path: Path, doing: str) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "s3reader", "demo"],
+        cwd=tmp_path,
+        env=environment(TMPDIR=str(temporary)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:
+        assert process.stderr is not None
+        told = b""
+        while doing.encode() not in told:
+            piece = process.stderr.read1(4096)  # type: ignore[attr-defined]
+            assert piece, told
+            told += piece
+        os.killpg(process.pid, signal.SIGINT)
+        out, error = process.communicate(timeout=TIME_LIMIT)
+    assert process.returncode == 130, error
+    assert error.endswith(b"\ninterrupted\n")
+    assert b"Traceback" not in error
+    assert out == b""
+    wait_until(lambda: members(process.pid) == [])
+    assert list(temporary.iterdir()) == []
+
+
+def members(session: int) -> list[str]:
+    """The processes of a session, with their states."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            name, _, rest = (folder / "stat").read_text().rpartition(")")
+            if int(rest.split()[3]) == session:
+                found.append(name)
+    return found
+
+
+def test_rank_that_raises_ends_the_group_with_its_words() -> None:
+    with pytest.raises(RankFailed, match=r"^ValueError: math domain error$"):
+        run_ranks(2, math.sqrt, -1)
+
+
+def test_rank_that_dies_ends_the_group() -> None:
+    with pytest.raises(RankFailed, match=r"^rank [01] died$"):
+        run_ranks(2, os._exit, 0)
+
+
 def test_flipped_byte_fails_and_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "-c", FLIPPING)
     assert done.returncode == 1, done.stderr
     assert "digits/pixels-2.npy: byte 1000 is 0x" in done.stderr
+    for ranks in (4, 1):
+        named = rf"checkpoint of 2, on {ranks}: .*loading '[\w.]+' from __1_0.distcp of .*CRC-32"
+        assert re.search(named, done.stderr)
     assert "Every byte read" not in done.stdout
 
 
