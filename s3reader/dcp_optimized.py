@@ -8,14 +8,20 @@ one are fetched ahead, so that a gap between groups costs no wait for the networ
 
 from __future__ import annotations
 
+import io
 import operator
+import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from io import SEEK_CUR, SEEK_SET
+from operator import itemgetter
 from typing import Any, SupportsIndex
 
 from ._ext.chunklist import ChunkList
 from ._ext.memory import Memory
+from ._ext.ranges import merge
+from ._ext.vector import Vector
 from .feed import Feed
 from .object_reader import ObjectReader
 from .stream import GetObjectStream
@@ -208,6 +214,22 @@ class DCPOptimizedS3Reader(ObjectReader):
             raise stream.wrong_length()
         stream.finish()
         self._stream = None
+
+    def _admit(self, vector: Vector) -> None:
+        """Ranges lie inside the items, in any order: they do not go through the current one."""
+        if self._source is None:
+            raise io.UnsupportedOperation(
+                "readinto_ranges would leave the order of the load plan, to which streams that "
+                f"are not the client's own are held.\n{FALLBACK_GUIDANCE}"
+            )
+        items = merge([(item.start, item.end) for item in self._item_ranges], 0)
+        for start, stop in vector.parts(0, sys.maxsize):
+            index = bisect_right(items, start, key=itemgetter(0)) - 1
+            if index < 0 or stop > items[index].end:
+                raise ValueError(
+                    f"{FIND_ITEM_ERROR_PREFIX}Range {start}-{stop} not contained in any item.\n"
+                    f"{FALLBACK_GUIDANCE}"
+                )
 
     # Streams
 

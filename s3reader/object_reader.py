@@ -18,19 +18,27 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from ._ext.cursor import CursorReader
 from ._ext.memory import Memory
+from ._ext.vector import Vector
 from .checksums import ChecksumError
 from .feed import Feed, wrong_length
 from .integrity import FOREIGN, Integrity
 from .s3reader import S3Reader
 from .source import ObjectSource
 from .stream import GetObjectStream
+from .vectored import USUAL_GAP, check_end, checked_gap, fetch_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Buffer
+
 # The suffix-range GET that answers SEEK_END: holds the central directory of most ZIP files and
 # the footer of most Parquet files, and costs no more time than an empty answer.
 FOOTER_SIZE = 64 * 1024
+
+
+# Bytes of many ranges that are put into their places at once, where they come in other memory.
+PUT_SIZE = 1024 * 1024
 
 
 class ObjectReader(CursorReader, S3Reader):
@@ -102,6 +110,45 @@ class ObjectReader(CursorReader, S3Reader):
             "get_object_info": self._get_object_info,
             "get_stream": self._get_stream,
         }
+
+    def readinto_ranges(
+        self, ranges: Iterable[tuple[int, Buffer]], *, max_gap: int | None = None
+    ) -> int:
+        max_gap = checked_gap(max_gap)
+        self.tell()
+        vector = Vector(ranges)
+        try:
+            self._admit(vector)
+            if self._source is not None and not self._keeps(vector):
+                fetch_ranges(self._source, vector, max_gap)
+            elif len(vector):
+                self._put_ranges(vector, max_gap)
+            vector.finish()
+            return vector.nbytes
+        finally:
+            vector.release()
+
+    def _admit(self, vector: Vector) -> None:
+        """Raise for ranges that this reader does not give."""
+
+    def _keeps(self, vector: Vector) -> bool:
+        """Whether all that is wanted was received before and is kept here."""
+        return False
+
+    def _put_ranges(self, vector: Vector, max_gap: int | None) -> None:
+        """Put the bytes of ranges into their places from chunks that this reader gets by itself."""
+        check_end(self._bucket, self._key, vector, self._known_size())
+        for start, stop in vector.parts(USUAL_GAP if max_gap is None else max_gap, PUT_SIZE):
+            for position, chunk in self._chunks_of(start, stop):
+                vector.scatter.put(position, chunk)
+                start = position + len(chunk)
+            if start < stop:
+                check_end(self._bucket, self._key, vector, self._get_size())
+                raise wrong_length(self._bucket, self._key, start, stop, 0)
+
+    def _chunks_of(self, start: int, stop: int) -> Iterator[tuple[int, memoryview | bytes]]:
+        """Bytes ``[start, stop)`` in chunks, in order, with their offsets; fewer at the end."""
+        raise NotImplementedError
 
     def _feed(self, stream: Iterable[Any], start: int, end: int | None) -> Feed:
         return Feed(self._bucket, self._key, stream, start, end)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ._ext.chunklist import Span
@@ -119,6 +119,19 @@ class RangedS3Reader(ObjectReader):
         buffer = Span(position, self._memory, 0, received)
         self._hold(buffer)
         return buffer
+
+    def _chunks_of(self, start: int, stop: int) -> Iterator[tuple[int, memoryview]]:
+        stop = min(stop, self._get_size())
+        if start >= stop:
+            return
+        feed = self._feed(self._get_stream(start, stop), start, stop)
+        try:
+            while (chunk := feed.pull()) is not None:
+                view = memoryview(chunk).cast("B")
+                yield start, view
+                start += len(view)
+        finally:
+            feed.close()
 
     def _receive(self, start: int, stop: int, memory: Memory, offset: int) -> int:
         """Fetch ``[start, stop)`` into ``memory`` at ``offset``; short only at the object's end."""

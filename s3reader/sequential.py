@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ._ext.chunklist import ChunkList
 from ._ext.memory import Memory
+from ._ext.vector import Vector
 from .feed import Feed
 from .object_reader import FOOTER_SIZE, ObjectReader
 from .stream import GetObjectStream
@@ -234,6 +235,19 @@ class SequentialS3Reader(ObjectReader):
     def _trim(self) -> None:
         if self._window is not None:
             self._chunks.trim(self._window)
+
+    def _keeps(self, vector: Vector) -> bool:
+        return len(self._chunks) > 0 and all(
+            self._chunks.run_end(start, stop) == stop
+            for start, stop in vector.parts(0, sys.maxsize)
+        )
+
+    def _chunks_of(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        while start < stop and self._cover(start):
+            end = self._chunks.run_end(start, stop)
+            yield start, self._chunks.read(start, end - start)
+            start = end
+            self._trim()
 
     # Reading
 

@@ -2,6 +2,8 @@ from typing import final
 
 from typing_extensions import Buffer, Self
 
+def describe_buffer(buffer: object) -> str: ...
+
 @final
 class Destination:
     def __new__(cls, buffer: Buffer) -> Self: ...

@@ -26,6 +26,7 @@ LAYERS = {
     "session": 2,
     "source": 2,
     "stream": 2,
+    "vectored": 2,
     "wanted": 2,
     "dcp_optimized": 3,
     "feed": 3,

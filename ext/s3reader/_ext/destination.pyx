@@ -15,7 +15,7 @@ cdef class Destination:
         except (TypeError, BufferError, ValueError):
             raise TypeError(
                 "argument must be a writable C-contiguous bytes-like object, "
-                f"not {_describe_buffer(buffer)}") from None
+                f"not {describe_buffer(buffer)}") from None
         self.held = True
 
     def __dealloc__(self):
@@ -52,7 +52,8 @@ cdef class Destination:
             PyBuffer_Release(&view)
 
 
-def _describe_buffer(buffer):
+def describe_buffer(buffer):
+    """What an object is that cannot be written to, for a message."""
     name = type(buffer).__name__
     if not PyObject_CheckBuffer(buffer):
         return name
