@@ -3,7 +3,8 @@
 It takes inputs from ``tests/fuzz/corpus``, changes them, and gives them to the targets of
 `fuzz_targets`, each of which raises for what must not be: another exception than the documented,
 wrong bytes, a write outside a buffer, too long a time. An input that does is written to
-``--findings`` and reported; once mended, it belongs in the corpus, which a test replays.
+``--findings`` and reported; once mended, it belongs in the corpus, which a test replays. Nothing
+guides it, so it needs nothing; `guided_fuzzing` goes deeper where its tools are to be had.
 """
 
 from __future__ import annotations
@@ -17,10 +18,9 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from fuzz_corpus import LONGEST, seeds_of, tokens_of
 from fuzz_targets import Target, all_targets
 
-CORPUS = Path(__file__).parent / "fuzz" / "corpus"
-LONGEST = 20_000  # bytes of an input
 NUMBERS = (
     b"0", b"1", b"-1", b"4095", b"4096", b"4097", b"2147483648", b"4294967296",
     b"9223372036854775807", b"9223372036854775808", b"18446744073709551616", b"1e9", b"0x10",
@@ -69,17 +69,11 @@ def _with_another_number(draw: random.Random, data: bytes) -> bytes:
     return data[:start] + draw.choice(NUMBERS) + data[end:]
 
 
-def seeds_of(target: Target) -> list[bytes]:
-    """What is kept for a target; a little of everything where it takes plain bytes."""
-    if target.corpus is None:
-        return [bytes(range(256)), bytes(64), b"\xff" * 64, bytes(range(0, 256, 3)) * 3]
-    return [path.read_bytes() for path in sorted((CORPUS / target.corpus).iterdir())]
-
-
 def fuzz(targets: Sequence[Target], seconds: float, seed: int, findings: Path) -> int:
     """Run the targets in turn until time is up; returns how many different findings there were."""
     draw = random.Random(seed)
-    seeds = {target.name: seeds_of(target) for target in targets}
+    seeds = {target.name: seeds_of(target.name) for target in targets}
+    tokens = {name: tokens_of(name) for name in seeds}
     executions = dict.fromkeys(seeds, 0)
     found: set[str] = set()
     began = time.monotonic()
@@ -88,7 +82,7 @@ def fuzz(targets: Sequence[Target], seconds: float, seed: int, findings: Path) -
             until = min(time.monotonic() + SLICE, began + seconds)
             while time.monotonic() < until:
                 kept = seeds[target.name]
-                data = mutate(draw, draw.choice(kept), kept, target.tokens)
+                data = mutate(draw, draw.choice(kept), kept, tokens[target.name])
                 executions[target.name] += 1
                 try:
                     target.run(data)
