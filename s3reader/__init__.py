@@ -26,6 +26,7 @@ from .errors import (
 )
 from .fetched import FetchedObject
 from .integrity import Integrity
+from .object_reader import ObjectTooLargeError
 from .protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructorProtocol
 from .ranged import RangedS3Reader
 from .results import HeadObjectResult, ObjectInfo, RestoreStatus
@@ -53,6 +54,7 @@ __all__ = [
     "ObjectChangedError",
     "ObjectInfo",
     "ObjectNotFoundError",
+    "ObjectTooLargeError",
     "RangedS3Reader",
     "RestoreStatus",
     "S3Client",

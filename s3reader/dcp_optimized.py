@@ -172,14 +172,14 @@ class DCPOptimizedS3Reader(ObjectReader):
         item = self._item_ranges[index]
         if index != self._index or not self._held:
             self._cursor.hide()
-            if index != self._index:
-                self._entered = False
-            self._index = index
+            previous, self._index = self._index, index
             self._held = False
             self._chunks.discard_before(item.start)
             try:
                 self._receive(item)
             except BaseException:
+                # Not read from, so not entered: the item before may be read again, too.
+                self._index = previous
                 self._chunks.clear()
                 self._drop_stream()
                 raise

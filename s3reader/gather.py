@@ -91,6 +91,10 @@ def gather(session: Session, parts: Iterable[Part], place: Place) -> Generator[P
     finally:
         for lane in lanes.values():
             fetcher.cancel(lane)
+        # A traceback may keep the transfers: the caller's memory is not theirs any more.
+        for _, transfer in running:
+            if transfer.scatter is not None:
+                transfer.scatter.release()
 
 
 def _transfer(

@@ -20,6 +20,7 @@ from ._ext.cursor import CursorReader
 from ._ext.memory import Memory
 from ._ext.vector import Vector
 from .checksums import ChecksumError
+from .errors import S3Exception
 from .feed import Feed, wrong_length
 from .integrity import FOREIGN, Integrity
 from .s3reader import S3Reader
@@ -39,6 +40,10 @@ FOOTER_SIZE = 64 * 1024
 
 # Bytes of many ranges that are put into their places at once, where they come in other memory.
 PUT_SIZE = 1024 * 1024
+
+
+class ObjectTooLargeError(S3Exception, MemoryError):
+    """There is no memory for as many bytes as the object is said to have."""
 
 
 class ObjectReader(CursorReader, S3Reader):
@@ -193,6 +198,26 @@ class ObjectReader(CursorReader, S3Reader):
         if received < expected and size is not None and start + received < size:
             end = min(start + expected, size)
             raise wrong_length(self._bucket, self._key, start, end, received)
+
+    def _bytes(self, count: int) -> Memory:
+        """Memory for ``count`` bytes that a read will return.
+
+        Raises:
+            ObjectTooLargeError: there is not so much.
+        """
+        try:
+            return Memory.for_bytes(count)
+        except MemoryError:
+            position = self._cursor.position
+            raise ObjectTooLargeError(
+                f"reading s3://{self._bucket}/{self._key} bytes {position}-{position + count - 1}: "
+                f"there is no memory for {count} bytes. Read pieces, read(size), or use "
+                "readinto(buffer). If the object is not that large, what answers is not S3.",
+                bucket=self._bucket,
+                key=self._key,
+                operation="GetObject",
+                range=(position, position + count),
+            ) from None
 
     def _read_tail(self, length: int) -> bytes:
         """The object's last ``length`` bytes by a suffix-range GET, which tells the size."""

@@ -63,6 +63,10 @@ class RangedS3Reader(ObjectReader):
     def _arguments(self) -> dict[str, Any]:
         return super()._arguments() | {"buffer_size": self._buffer_size}
 
+    def _failed(self) -> None:
+        if self._source is not None:
+            self._settle()
+
     def _release(self) -> None:
         self._memory = self._buffer = None
 
@@ -136,8 +140,9 @@ class RangedS3Reader(ObjectReader):
     def _receive(self, start: int, stop: int, memory: Memory, offset: int) -> int:
         """Fetch ``[start, stop)`` into ``memory`` at ``offset``; short only at the object's end."""
         if self._source is not None:
-            with self._own_stream(start, stop) as stream:
-                received = stream.readinto(memory.view(offset, offset + stop - start))
+            view = memory.view(offset, offset + stop - start)
+            with self._own_stream(start, stop) as stream, view:
+                received = stream.readinto(view)
             self._check_complete(start, received, stop - start)
             return received
         feed = self._feed(self._get_stream(start, stop), start, stop)
@@ -162,7 +167,7 @@ class RangedS3Reader(ObjectReader):
         if stop <= position:
             self._settle()
             return b""
-        memory = Memory.for_bytes(stop - position)
+        memory = self._bytes(stop - position)
         self._fetch(position, stop, memory)
         self._cursor.position = stop
         return memory.take()
@@ -208,10 +213,11 @@ class RangedS3Reader(ObjectReader):
             if stop <= position:
                 self._settle()
                 return b""
-            memory = Memory.for_bytes(stop - position)
+            memory = self._bytes(stop - position)
             received = memory.put(0, first)
             if received < memory.nbytes:
-                received += stream.readinto(memory.view(received, memory.nbytes))
+                with memory.view(received, memory.nbytes) as rest:
+                    received += stream.readinto(rest)
         self._check_complete(position, received, stop - position)
         data = memory.take()
         if len(data) < self._buffer_size:

@@ -83,6 +83,10 @@ class SequentialS3Reader(ObjectReader):
         self._main = self._feed(stream, 0, None if self._source is not None else self._size)
         return stream
 
+    def _failed(self) -> None:
+        if self._source is not None:
+            self._settle()
+
     def _release(self) -> None:
         feeds, self._main, self._gap = (self._main, self._gap), None, None
         self._chunks.clear()
@@ -279,7 +283,7 @@ class SequentialS3Reader(ObjectReader):
         if end <= position:
             self._settle()
             return b""
-        memory = Memory.for_bytes(end - position)
+        memory = self._bytes(end - position)
         self._fill_direct(position, memory)
         data = memory.take()
         if self._window is None:
@@ -325,7 +329,8 @@ class SequentialS3Reader(ObjectReader):
 
     def _receive(self, feed: Feed, memory: Memory, start: int, end: int) -> int:
         try:
-            received = feed.readinto(memory.view(start, end))
+            with memory.view(start, end) as view:
+                received = feed.readinto(view)
             self._check_complete(feed.position - received, received, end - start)
         except BaseException:
             self._drop(feed)

@@ -98,6 +98,7 @@ class Session:
             return fetcher
         with self._lock:
             if self.closed:
+                process.leave()
                 raise ValueError("this S3Client is closed: make a new one")
             if self._fetcher is None:
                 self._fetcher = self._new_fetcher()
@@ -275,6 +276,7 @@ def _supervise(fetcher: Fetcher, session_reference: weakref.ref[Session]) -> Non
 
 
 def _close_all() -> None:
+    process.begin_exit()
     for session in list(_sessions):
         session.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,9 @@ INSTALLED = Path(s3reader.__file__).parents[1]
 def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Runs code in a new interpreter; ``environ`` is put on top of this process's environment."""
     started: list[subprocess.Popen[str]] = []
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # Tests in a shell's background ignore it, as their children would.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(code: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         # Not from the checkout: there the package may lie without its compiled modules.

@@ -148,3 +148,20 @@ def test_nothing_is_on_its_way_once_closed(source_of: Any) -> None:
 def test_pieces_out_of_order_are_refused(pieces: list[tuple[int, int, int]]) -> None:
     with pytest.raises(ValueError, match="sorted and disjoint"):
         Scatter(pieces, None)
+
+
+def test_places_are_the_callers_while_the_error_is_kept(
+    source_of: Any, served: FaultyObject
+) -> None:
+    served.go_wrong(status(403, "AccessDenied"), where=part(3))
+    source = source_of()
+    buffer = bytearray(SIZE)
+
+    def place(wanted: Part, alone: bool) -> Scatter:
+        held = (ctypes.c_char * SIZE).from_buffer(buffer)
+        return Scatter([(0, SIZE, ctypes.addressof(held))], held)
+
+    with pytest.raises(s3reader.AccessDeniedError) as caught:
+        list(gather(source.session, parts_of(source), place))
+    buffer.extend(b"a buffer that is exported cannot grow")
+    assert caught.value.__traceback__ is not None

@@ -237,12 +237,46 @@ threading.Timer(0, lambda: None).start()
 print(time.monotonic())
 raise SystemExit(0)
 """,
-    "a thread waits": """
-threading.excepthook = lambda *_: None
+    "daemon threads wait": """
+buffer = bytearray(100)
+waits = [
+    lambda: client.get_object("silent", "key").read(),
+    lambda: client.get_object("silent", "key").readinto(buffer),
+    lambda: next(client.get_object("silent", "key")),
+    lambda: client.head_object("silent", "key"),
+    lambda: next(iter(client.list_objects("silent"))),
+    lambda: ranged(0).readinto(bytearray(10**9)),
+]
+for wait in waits:
+    threading.Thread(target=wait, daemon=True).start()
+time.sleep(0.2)
+""",
+    "daemon threads read on and on": """
+def read_on():
+    while True:
+        assert client.get_object("bucket", "key").read() == DATA
+for _ in range(4):
+    threading.Thread(target=read_on, daemon=True).start()
+time.sleep(0.2)
+""",
+    "a daemon thread is joined at exit": """
+import atexit
 def wait():
-    client.get_object("silent", "key").read()
-threading.Thread(target=wait, daemon=True).start()
-time.sleep(0.1)
+    try:
+        client.get_object("silent", "key").read()
+    finally:
+        left.append(True)
+left = []
+waiter = threading.Thread(target=wait, daemon=True)
+waiter.start()
+time.sleep(0.2)
+def join():
+    waiter.join(1.0)
+    assert left == [True], "neither ended nor cleaned up"
+atexit._clear()
+atexit.register(join)
+import s3reader.session
+atexit.register(s3reader.session._close_all)
 """,
     "a hostile __del__": """
 class Keeper:

@@ -14,6 +14,8 @@ reader it is:
     the same into writable memory; returns the number of bytes
 ``_seek(offset, whence)``
     move the cursor; ``offset`` is an int, ``whence`` whatever the caller gave
+``_failed()``
+    one of these has raised: take note of what was learned of the object before
 ``_release()``
     cancel requests and give memory back
 
@@ -141,7 +143,11 @@ class CursorReader(io.BufferedIOBase):
             cursor.position = position + count
             return bytes_at(cursor, position, count)
         refuse_closed(cursor)
-        return self._read(count)
+        try:
+            return self._read(count)
+        except BaseException:
+            self._failed()
+            raise
 
     def readinto(self, buf):
         """Fill ``buf``, any writable C-contiguous buffer, and return the number of bytes put there.
@@ -164,7 +170,16 @@ class CursorReader(io.BufferedIOBase):
                 return count
         finally:
             PyBuffer_Release(&view)
-        return self._fill(Memory.lent(buf)) if count else 0
+        if count == 0:
+            return 0
+        memory = Memory.lent(buf)
+        try:
+            return self._fill(memory)
+        except BaseException:
+            self._failed()
+            raise
+        finally:
+            memory.release()
 
     def read1(self, size=-1, /):
         """Read up to ``size`` bytes of what is at hand, after one load at most if nothing is.
@@ -213,9 +228,19 @@ class CursorReader(io.BufferedIOBase):
     def _at_hand(self):
         """How many bytes are at hand from the position on, loading if there are none."""
         cdef Cursor cursor = cursor_of(self)
-        if not cursor.reaches(cursor.position, 1) and not self._load(cursor.position):
+        if not cursor.reaches(cursor.position, 1) and not self._load_at(cursor.position):
             return 0
         return cursor.end - cursor.position
+
+    def _load_at(self, position):
+        try:
+            return self._load(position)
+        except BaseException:
+            self._failed()
+            raise
+
+    def _failed(self):
+        """Nothing to take note of, unless a subclass says so."""
 
     def readline(self, size=-1, /):
         """Read up to and including the next newline, or ``size`` bytes, or to the object's end."""
@@ -228,7 +253,7 @@ class CursorReader(io.BufferedIOBase):
         if limit < 0:
             limit = INT64_MAX
         while limit:
-            if not cursor.reaches(position, 1) and not self._load(position):
+            if not cursor.reaches(position, 1) and not self._load_at(position):
                 if parts is None:
                     # Past an end that only this load has told: the hook put the position back.
                     return b""
@@ -296,7 +321,11 @@ class CursorReader(io.BufferedIOBase):
             offset = operator.index(offset)
         except TypeError:
             raise TypeError(f"integer argument expected, got {type(offset)!r}") from None
-        return self._seek(offset, whence)
+        try:
+            return self._seek(offset, whence)
+        except BaseException:
+            self._failed()
+            raise
 
     def tell(self):
         """The position: the object offset of the next byte."""

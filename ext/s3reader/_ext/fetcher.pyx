@@ -127,6 +127,7 @@ cdef class Fetcher:
         if self.generation != process.generation:
             raise FetcherClosed("this fetcher belongs to the process that this one was forked from")
         if self.loop.stopping:
+            process.end_daemon()
             raise FetcherClosed("the client was closed")
         return 0
 

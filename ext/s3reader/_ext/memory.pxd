@@ -14,6 +14,8 @@ cdef int copy_bytes(char* target, const char* source, Py_ssize_t count) except -
 cdef class Memory:
     cdef char* data             # first byte; what keeps it alive is one of the three below
     cdef readonly Py_ssize_t nbytes
-    cdef Py_buffer lender       # a caller's buffer, held for life; obj is NULL when there is none
+    cdef Py_buffer lender       # a caller's buffer
+    cdef bint borrowed          # the lender is held
     cdef bytes result           # a bytes object still being filled, or None
     cdef bint allocated         # data is this object's own allocation
+    cdef Py_ssize_t views       # exported buffers that point into data

@@ -58,6 +58,7 @@ cdef class Memory:
         """The caller's own buffer; ``TypeError`` unless it is writable and C-contiguous."""
         cdef Memory memory = Memory.__new__(Memory)
         acquire_writable(target, &memory.lender)
+        memory.borrowed = True
         memory.data = <char*>memory.lender.buf
         memory.nbytes = memory.lender.len
         return memory
@@ -89,6 +90,21 @@ cdef class Memory:
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         PyBuffer_FillInfo(view, self, self.data, self.nbytes, 0, flags)
+        self.views += 1
+
+    def __releasebuffer__(self, Py_buffer* view):
+        self.views -= 1
+
+    def release(self) -> None:
+        """Let go of a caller's buffer, for whoever still refers to this: a traceback does.
+
+        While somebody holds a view of it, the buffer is kept until this object's end.
+        """
+        if self.borrowed and self.views == 0:
+            self.borrowed = False
+            self.data = NULL
+            self.nbytes = 0
+            PyBuffer_Release(&self.lender)
 
     def __len__(self) -> int:
         return self.nbytes

@@ -82,3 +82,8 @@ cdef class Scatter:
 
     def __len__(self):
         return self.table.count
+
+    def release(self):
+        """Let go of the memory. Only when no transfer to it is in flight any more."""
+        self.table.count = 0
+        self.owners = None

@@ -34,7 +34,7 @@ cdef class Transfer:
     cdef Exchange exchange
     cdef readonly Lane lane
     cdef readonly Destination destination
-    cdef Scatter scatter            # what the exchange's table belongs to
+    cdef readonly Scatter scatter   # what the exchange's table belongs to
     cdef ChunkPool pool
     cdef readonly SignedRequest signed  # what the exchange's URL and headers point into
     cdef Chunk chunk
