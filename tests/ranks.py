@@ -214,6 +214,26 @@ def save_sharded(folder: str) -> None:
     dcp.save(_sharded(None), checkpoint_id=folder)
 
 
+def save_sharded_safetensors(folder: str) -> None:
+    """The same in files of the safetensors format, each rank its own."""
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+
+    writer = HuggingFaceStorageWriter(folder, save_distributed=True)
+    dcp.save(_sharded(None), storage_writer=writer)
+
+
+def load_rows(reader: Callable[[], Any], shape: tuple[int, ...]) -> float:
+    """Load a tensor of 0, 1, 2 … sharded by rows; the largest difference."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    expected = torch.arange(torch.Size(shape).numel(), dtype=torch.float32).reshape(shape)
+    state = {"rows": distribute_tensor(torch.full(shape, -1.0), mesh, [Shard(0)])}
+    dcp.load(state, storage_reader=reader())
+    return float((state["rows"].full_tensor() - expected).abs().max())
+
+
 def load_sharded(reader: Callable[[], Any]) -> list[str]:
     """Load them as they are sharded over the ranks that there are now; what differs."""
     state = _sharded(-1.0)

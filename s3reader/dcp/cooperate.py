@@ -12,7 +12,7 @@ import ctypes
 import logging
 import secrets
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ import torch.distributed as dist
 
 from s3reader.errors import S3Exception
 
-from ._torch import LoadPlan
 from .items import Entry
 from .landing import takes_all
 from .load import Kept, Loader, tensor_requests
@@ -50,15 +49,17 @@ class Sharing:
     wanting: dict[Place, tuple[int, ...]]
 
 
-def share_out(plans: Sequence[LoadPlan], storage_data: Mapping[Any, Any]) -> Sharing:
-    """Give each rank as many adjoining bytes to read of those that several want, or nearly."""
+def share_out(plans: Sequence[Iterable[Entry]]) -> Sharing:
+    """Give each rank as many adjoining bytes to read of those that several want, or nearly.
+
+    Args:
+        plans: what each rank wants, by rank.
+    """
     wanted: dict[Place, set[int]] = {}
-    for rank, plan in enumerate(plans):
-        for item in plan.items:
-            info = storage_data[item.storage_index]
-            if not getattr(info, "transform_descriptors", None) and info.length > 0:
-                place = (info.relative_path, info.offset, info.offset + info.length)
-                wanted.setdefault(place, set()).add(rank)
+    for rank, entries in enumerate(plans):
+        for entry in entries:
+            if not entry.transforms and entry.length > 0:
+                wanted.setdefault(place_of(entry), set()).add(rank)
     together: dict[tuple[int, ...], list[Place]] = {}
     for place in sorted(wanted):
         if len(wanted[place]) > 1:
@@ -223,7 +224,7 @@ def whole_target(entry: Entry, kept: Kept) -> torch.Tensor | None:
         return None
     dtype, sizes = entry.stored
     for target, request in zip(kept.targets, tensor_requests(entry), strict=True):
-        whole = tuple(request.lengths) == sizes and not any(request.storage_offsets)
+        whole = tuple(request.lengths) == sizes
         if whole and target.dtype == dtype and type(target) is torch.Tensor:
             return target
     return None

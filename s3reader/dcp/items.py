@@ -6,6 +6,7 @@ otherwise); they become one `Entry`, fetched once. Entries near each other share
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,50 @@ def entries_of(
             raise Unplannable(f"{previous.name} and {entry.name} share bytes of {entry.file}")
         previous = entry
     return ordered
+
+
+def bare_entries_of(items: Iterable[ReadItem], storage_data: Mapping[Any, Any]) -> list[Entry]:
+    """The same for tensors whose bytes lie bare in their files: of whole rows, only those wanted.
+
+    Args:
+        items: of the plan.
+        storage_data: of each item's index its file, offset, length, shape and dtype.
+    """
+    of_tensor: dict[Any, dict[tuple[int, int], Entry]] = {}
+    for item in items:
+        info = storage_data[item.storage_index]
+        entries = of_tensor.setdefault(item.storage_index, {})
+        start, stop, sizes = _rows(item, info)
+        entry = entries.get((start, stop))
+        if entry is None:
+            stored = info.dtype, sizes
+            entries[start, stop] = Entry(
+                info.relative_path, start, stop, [item], (), stored, bare=True
+            )
+        else:
+            entry.requests.append(item)
+    ordered = []
+    for index, entries in of_tensor.items():
+        pieces = [entries[place] for place in sorted(entries)]
+        if any(b.start < a.stop for a, b in itertools.pairwise(pieces)):
+            info = storage_data[index]
+            requests = [request for piece in pieces for request in piece.requests]
+            stop = info.offset + info.length
+            stored = info.dtype, tuple(info.shape)
+            pieces = [Entry(info.relative_path, info.offset, stop, requests, (), stored, bare=True)]
+        ordered += pieces
+    ordered.sort(key=lambda entry: (entry.file, entry.start, entry.stop))
+    return ordered
+
+
+def _rows(item: ReadItem, info: Any) -> tuple[int, int, tuple[int, ...]]:
+    """The bytes that an item wants where they are one range, else all of the tensor's."""
+    shape, wanted = tuple(info.shape), tuple(item.lengths)
+    if shape and wanted[1:] == shape[1:] and wanted[0] <= shape[0] and info.length:
+        row = info.length // shape[0]
+        start = info.offset + row * item.storage_offsets[0]
+        return start, start + row * wanted[0], wanted
+    return info.offset, info.offset + info.length, shape
 
 
 def _stored(item: ReadItem, metadata: Metadata) -> tuple[Any, tuple[int, ...]] | None:

@@ -34,7 +34,6 @@ def takes_all(
         type(target) is torch.Tensor
         and target.dtype == dtype
         and target.shape == sizes == request.lengths
-        and not any(request.storage_offsets)
         and target.is_cpu
         and target.layout is torch.strided
         and target.is_contiguous()

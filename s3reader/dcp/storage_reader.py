@@ -7,7 +7,8 @@ import logging
 import os
 import pickle
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
+from contextlib import suppress
 from typing import Any
 
 import torch.distributed as dist
@@ -17,9 +18,10 @@ from s3reader.client import S3Client
 from s3reader.config import S3ClientConfig
 from s3reader.constructor import DCPOptimizedConstructor, S3ReaderConstructor
 from s3reader.protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructorProtocol
+from s3reader.results import ObjectInfo
 from s3reader.source import ObjectSource
 
-from ._torch import FileSystemReader, LoadPlan, LoadPlanner, Metadata
+from ._torch import FileSystemReader, LoadPlan, LoadPlanner, Metadata, ReadItem
 from .collector import resting_collector, tenure
 from .cooperate import Group, Sharing, declined_by, place_of, share_out
 from .errors import CheckpointCorruptError, naming
@@ -165,7 +167,7 @@ class S3StorageReader(FileSystemReader):
                 f"{len(plans)} ranks load together, but the process group has {group.size}: pass "
                 "the one that is given to dcp.load as S3StorageReader(..., cooperative=group)"
             )
-        sharing = share_out(plans, self.storage_data)
+        sharing = share_out([self._wanted(plan) for plan in plans])
         return [dataclasses.replace(plan, storage_data=sharing) for plan in plans]
 
     def prepare_local_plan(self, plan: LoadPlan) -> LoadPlan:
@@ -203,7 +205,7 @@ class S3StorageReader(FileSystemReader):
         reason: Exception | None = None
         try:
             with resting_collector():
-                entries = entries_of(plan.items, self.storage_data, self._metadata)
+                entries = self._entries_of(plan.items)
                 tenure()
         except Exception as error:  # the other ranks are told before it goes on its way
             reason = error
@@ -231,6 +233,16 @@ class S3StorageReader(FileSystemReader):
             self._counts.update(loader.counts)
         done.set_result(None)
         return done
+
+    def _wanted(self, plan: LoadPlan) -> list[Entry]:
+        """What a rank wants; nothing where it will read by itself."""
+        with suppress(Unplannable), resting_collector():
+            return self._entries_of(plan.items)
+        return []
+
+    def _entries_of(self, items: Iterable[ReadItem]) -> list[Entry]:
+        assert self._metadata is not None
+        return entries_of(items, self.storage_data, self._metadata)
 
     def _read_by_torch(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
         if isinstance(self._constructor, DCPS3ReaderConstructorProtocol):
@@ -301,9 +313,15 @@ class S3StorageReader(FileSystemReader):
         if source is None:
             bucket, key = split_uri(self.fs.concat_path(self.path, file))
             take: Any = _the_source
-            made: Any = self.fs.client.get_object(bucket, key, reader_constructor=take)
+            made: Any = self.fs.client.get_object(
+                bucket, key, object_info=self._object_info(file), reader_constructor=take
+            )
             source = self._sources[file] = made
         return source
+
+    def _object_info(self, file: str) -> ObjectInfo | None:
+        """What is known of a file's version before it is read."""
+        return None
 
 
 def _the_source(*, get_stream: Callable[..., Any], **_: Any) -> Any:

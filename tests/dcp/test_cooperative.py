@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import ranks
 from s3reader import S3ClientConfig, S3ReaderConstructor
 from s3reader.dcp import S3StorageReader
 from s3reader.dcp.cooperate import share_out
+from s3reader.dcp.items import Entry
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.distributed is"),
@@ -114,16 +114,10 @@ def test_other_readers_do_not_cooperate(client: Any) -> None:
 
 
 def test_shares_are_even_and_adjoining() -> None:
-    stored = {
-        number: SimpleNamespace(relative_path="file", offset=1000 * number, length=900)
-        for number in range(100)
-    }
-    items = [SimpleNamespace(storage_index=number) for number in stored]
-    plans: Any = [SimpleNamespace(items=items) for _ in range(4)]
-    sharing = share_out(plans, stored)
+    entries = [Entry("file", 1000 * n, 1000 * n + 900, [], (), None) for n in range(100)]
+    sharing = share_out([entries] * 4)
     for rank in range(4):
         own = sorted(place for place, owner in sharing.owners.items() if owner == rank)
         assert len(own) == 25
         assert own[-1][2] - own[0][1] < 25_000
-    plans[3] = SimpleNamespace(items=[])
-    assert set(share_out(plans, stored).wanting.values()) == {(0, 1, 2)}
+    assert set(share_out([entries] * 3 + [[]]).wanting.values()) == {(0, 1, 2)}
