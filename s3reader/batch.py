@@ -13,6 +13,7 @@ whole by then.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -40,6 +41,9 @@ besides that the others go on while a slow one holds up the order."""
 
 LEAST_AHEAD = 32
 """Objects ahead where there are few connections."""
+
+TOGETHER = 1e-3
+"""Seconds: objects that come within so long are waited for together."""
 
 SMALLEST_FIRST = 64 * 1024
 """Bytes of an object that are asked for first, at least, however little memory there is."""
@@ -82,6 +86,8 @@ class Batch(Iterator[FetchedObject]):
         self._exhausted = False
         self._selection_error: Exception | None = None
         self._count = 0  # objects that were asked for
+        self._waited = 0.0  # monotonic time of the latest wait's end
+        self._enough = 1  # transfers to wait for
         self._turn = 0  # the object to be handed out next, in order
         self._held: dict[int, Wanted] = {}  # asked for and not handed out
         self._complete: dict[int, Wanted] = {}  # of those, the ones that can be
@@ -171,8 +177,17 @@ class Batch(Iterator[FetchedObject]):
                 return wanted
             if not self._held:
                 return None
-            for transfer in self._fetcher.wait_some(self._lane):
-                self._settled(transfer)
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait for objects; for several at once where they come fast, since each wait costs."""
+        settled = self._fetcher.wait_some(self._lane, self._enough)
+        for transfer in settled:
+            self._settled(transfer)
+        now = time.monotonic()
+        come = len(settled) * TOGETHER / max(now - self._waited, 1e-6)
+        self._enough = max(1, min(self._ahead // 4, int(come)))
+        self._waited = now
 
     def _top_up(self, attended: bool) -> None:
         """Have as much on its way as there may be; ``attended`` if this thread waits next."""

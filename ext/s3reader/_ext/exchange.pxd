@@ -75,6 +75,8 @@ cdef struct LaneState:
     bint collects                   # has its settled exchanges taken in the order they settled
     Exchange *settled_first         # FIFO of those that were not taken yet
     Exchange *settled_last
+    int64_t settled                 # how many those are
+    int64_t enough                  # how many a waiter waits for
     Tally *tally                    # counts of the reader this lane belongs to
     Tally *client_tally             # counts of its client
 

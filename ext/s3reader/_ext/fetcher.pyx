@@ -47,8 +47,9 @@ cdef bint is_over(void *lane) noexcept nogil:
 
 
 cdef bint has_settled(void *lane) noexcept nogil:
-    """Something of a lane that collects can be taken, or nothing is on its way."""
-    return (<LaneState *> lane).settled_first != NULL or (<LaneState *> lane).outstanding == 0
+    """Enough of a lane that collects can be taken, or nothing is on its way."""
+    return ((<LaneState *> lane).settled >= (<LaneState *> lane).enough
+            or (<LaneState *> lane).outstanding == 0)
 
 
 cdef bint is_abandoned(void *lane) noexcept nogil:
@@ -318,21 +319,24 @@ cdef class Fetcher:
         if lane.state.failures > 0 and (lane.state.closed or self.loop.stopping):
             self._say_cancelled()
 
-    def wait_some(self, Lane lane not None):
+    def wait_some(self, Lane lane not None, int64_t enough=1):
         """Wait until transfers of a lane that collects are settled; take them, in that order.
 
-        Gives none where none is on its way.
+        Waits for ``enough`` of them where they come soon, or all that are on their way: a wait may
+        cost more than a transfer. Gives none where none is on its way.
         """
         cdef Exchange *exchange
         cdef list taken = []
         self._usable()
+        lane.state.enough = enough
         while self._wait(&lane.state.changed, has_settled, &lane.state) == 0:
-            pass
+            lane.state.enough = 1   # they do not come soon
         if lane.state.closed or self.loop.stopping:
             self._say_cancelled()
         pthread_mutex_lock(&self.loop.lock)
         exchange = lane.state.settled_first
         lane.state.settled_first = lane.state.settled_last = NULL
+        lane.state.settled = 0
         pthread_mutex_unlock(&self.loop.lock)
         while exchange != NULL:
             transfer = <Transfer> exchange.owner

@@ -78,16 +78,17 @@ cdef void unlist_lane(Queues *queues, LaneState *lane) noexcept nogil:
     lane.listed = False
 
 
-cdef bint collect(LaneState *lane, Exchange *exchange) noexcept nogil:
-    """Keep a settled exchange for who takes them; True where there was none."""
-    cdef bint first = lane.settled_first == NULL
+cdef void collect(LaneState *lane, Exchange *exchange) noexcept nogil:
+    """Keep a settled exchange for who takes them."""
     exchange.next = NULL
-    if first:
+    if lane.settled_first == NULL:
         lane.settled_first = exchange
     else:
         lane.settled_last.next = exchange
     lane.settled_last = exchange
-    return first
+    lane.settled += 1
+    if lane.settled == lane.enough:
+        pthread_cond_broadcast(&lane.changed)
 
 
 cdef void settle(Exchange *exchange, Phase phase) noexcept nogil:
@@ -96,9 +97,8 @@ cdef void settle(Exchange *exchange, Phase phase) noexcept nogil:
     lane.outstanding -= 1
     if phase != PHASE_DONE:
         lane.failures += 1
-    if lane.collects and collect(lane, exchange):
-        pthread_cond_broadcast(&lane.changed)
-        return
+    if lane.collects:
+        collect(lane, exchange)
     # A waiter waits for this exchange, for the lane to empty, or for a failure; nobody is woken
     # when one part of many is done.
     if lane.outstanding <= lane.judging or phase != PHASE_DONE or load(&exchange.awaited) >= 0:
