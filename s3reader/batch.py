@@ -25,7 +25,6 @@ from s3reader._ext.memory import Memory
 from s3reader._ext.ranges import split
 from s3reader._ext.transfer import Transfer
 
-from .errors import error_from_transport
 from .fetched import FetchedObject
 from .integrity import Verifier
 from .wanted import Pairs, Wanted
@@ -252,29 +251,12 @@ class Batch(Iterator[FetchedObject]):
         if transfer.failed:
             wanted.error = wanted.error or transfer.error
         elif transfer is wanted.first:
-            self._judge_size(wanted, transfer)
+            wanted.error = wanted.misfit()
+            if wanted.error is None and transfer.stop != wanted.end:
+                wanted.left += 1  # for the rest, until it is on its way
+                self._large.append(wanted)
         if not wanted.left:
             self._complete[wanted.index] = wanted
-
-    def _judge_size(self, wanted: Wanted, first: Transfer) -> None:
-        """The first answer has come: is it all, and does the rest fit?"""
-        selected, place = wanted.selected, wanted.place
-        start, end = selected.start, wanted.end
-        if selected.info is not None and first.total != selected.info.size:
-            wanted.error = error_from_transport(
-                "changed",
-                f"expected {selected.info.size} bytes, received an object of {first.total}",
-                bucket=wanted.bucket,
-                key=wanted.key,
-                operation="GetObject",
-            )
-        elif place is not None and end - start > place.room:
-            wanted.error = _no_room(
-                wanted, f"it has {end - start} bytes, and its place in into has {place.room}"
-            )
-        elif first.stop is not None and first.stop < end:
-            wanted.left += 1  # for the rest, until it is on its way
-            self._large.append(wanted)
 
     def _fetch_large(self, attended: bool) -> None:
         """Ask for the rest of the objects that are larger than what was asked for first."""
@@ -367,7 +349,7 @@ class Batch(Iterator[FetchedObject]):
             try:
                 view, offset = self._placement.settle(view)
             except ValueError as error:
-                raise _no_room(wanted, str(error)) from None
+                raise wanted.no_room(str(error)) from None
         self._counters.count_requested(count)
         self._session.counters.count_requested(count)
         return FetchedObject(
@@ -398,7 +380,3 @@ def _verify(wanted: Wanted, first: Transfer, view: memoryview) -> bool:
         return False
     verifier.take(0, view)
     return verifier.integrity.verified == "whole"
-
-
-def _no_room(wanted: Wanted, why: str) -> ValueError:
-    return ValueError(f"s3://{wanted.bucket}/{wanted.key} does not fit: {why}")

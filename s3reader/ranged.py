@@ -14,6 +14,7 @@ from typing import Any
 
 from ._ext.chunklist import Span
 from ._ext.memory import Memory
+from .checksums import ChecksumError
 from .object_reader import FOOTER_SIZE, ObjectReader
 
 DEFAULT_BUFFER_SIZE = 8 * 1024 * 1024
@@ -140,9 +141,12 @@ class RangedS3Reader(ObjectReader):
     def _receive(self, start: int, stop: int, memory: Memory, offset: int) -> int:
         """Fetch ``[start, stop)`` into ``memory`` at ``offset``; short only at the object's end."""
         if self._source is not None:
-            view = memory.view(offset, offset + stop - start)
-            with self._own_stream(start, stop) as stream, view:
-                received = stream.readinto(view)
+            try:
+                with memory.view(offset, offset + stop - start) as view:
+                    received = self._source.fill(start, view)
+            except ChecksumError:
+                self._distrust()
+                raise
             self._check_complete(start, received, stop - start)
             return received
         feed = self._feed(self._get_stream(start, stop), start, stop)

@@ -186,18 +186,27 @@ class Session:
         Raises:
             S3Exception: it failed for good.
         """
+        transfer = Transfer(
+            self.lane(), request, self.pool, head=request.method == "HEAD", etag=etag
+        )
+        self.perform(transfer)
+        return transfer
+
+    def perform(self, transfer: Transfer) -> None:
+        """Carry out one transfer, which is alone in its lane.
+
+        Raises:
+            S3Exception: it failed for good. Nothing is written to its destination any more.
+        """
         fetcher = self.fetcher
-        lane = self.lane()
-        transfer = Transfer(lane, request, self.pool, head=request.method == "HEAD", etag=etag)
         try:
-            self.submit(fetcher, [transfer], attended=True)
-            fetcher.wait_settled(lane)
+            self.submit(fetcher, (transfer,), attended=True)
+            fetcher.wait_done(transfer)
         except BaseException:
-            fetcher.cancel(lane)
+            fetcher.cancel(transfer.lane)
             raise
         if transfer.failed:
             raise transfer.error
-        return transfer
 
     def stats(self) -> dict[str, Any]:
         """Counts since the session began, in this process."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from s3reader._ext.counters import Counters
+from s3reader._ext.destination import Destination
 from s3reader._ext.transfer import Lane, Transfer
 
 from .checksums import ASK
@@ -140,6 +141,52 @@ class ObjectSource:
             total=self.size,
             **place,
         )
+
+    def fill(self, start: int, view: memoryview) -> int:
+        """Put the object's bytes from ``start`` on straight into memory.
+
+        Args:
+            start: the first byte.
+            view: writable, of single bytes.
+
+        Returns:
+            How many bytes there are; fewer than the memory takes only at the object's end.
+
+        Raises:
+            S3Exception: the bytes could not be had; what is in the memory is undefined.
+        """
+        if len(view) > self.session.config.part_size:
+            stream = self(start, start + len(view))
+            try:
+                return stream.readinto(view)
+            finally:
+                stream.close()
+        destination = Destination(view)
+        try:
+            return self._fill_part(start, destination)
+        finally:
+            destination.release()
+
+    def _fill_part(self, start: int, destination: Destination) -> int:
+        """What is no more than a part needs no stream: one request, waited for here."""
+        session, size = self.session, self.size
+        stop = start + len(destination)
+        if size is not None and stop > size:
+            stop = size
+        if stop <= start:
+            return 0
+        lane = Lane(self.counters, session.counters)
+        transfer = self.transfer(lane, start, stop, destination=destination)
+        session.perform(transfer)
+        self.learn(transfer.total, transfer.etag)
+        received = transfer.received
+        verifier = self.verifier
+        if verifier.active or verifier.told_by(transfer):
+            with memoryview(destination)[:received] as view:
+                verifier.take(start, view)
+        self.counters.count_requested(received)
+        session.counters.count_requested(received)
+        return received
 
     def stats(self) -> dict[str, Any]:
         """Counts of this object's requests, as `S3Client.stats` gives them for all."""

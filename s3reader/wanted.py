@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .errors import error_from_transport
 from .request import Request
 
 if TYPE_CHECKING:
@@ -47,3 +48,25 @@ class Wanted(Request):
         assert self.first is not None
         total, stop = self.first.total or 0, self.selected.stop
         return max(self.selected.start, total if stop is None else min(stop, total))
+
+    def misfit(self) -> Exception | None:
+        """Why what the first answer tells is not what was wanted; None where it is."""
+        assert self.first is not None
+        info, total = self.selected.info, self.first.total
+        if info is not None and total != info.size:
+            return error_from_transport(
+                "changed",
+                f"expected {info.size} bytes, received an object of {total}",
+                bucket=self.bucket,
+                key=self.key,
+                operation="GetObject",
+            )
+        count = self.end - self.selected.start
+        if self.place is not None and count > self.place.room:
+            room = self.place.room
+            return self.no_room(f"it has {count} bytes, and its place in into has {room}")
+        return None
+
+    def no_room(self, why: str) -> ValueError:
+        """The error for an object that is larger than its place."""
+        return ValueError(f"s3://{self.bucket}/{self.key} does not fit: {why}")

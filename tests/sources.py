@@ -183,6 +183,14 @@ class MemorySource(ObjectSource):
         self.opened += 1
         return MemoryStream(self, start or 0, end)
 
+    def fill(self, start: int, view: memoryview) -> int:
+        self.opened += 1
+        stream = MemoryStream(self, start, start + len(view))
+        try:
+            return stream.readinto(view)
+        finally:
+            stream.close()
+
     def tail(self, length: int) -> MemoryStream:
         self.opened += 1
         return MemoryStream(self, max(len(self.data) - length, 0), None)
