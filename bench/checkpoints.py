@@ -28,8 +28,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from measure import _ENVIRONMENT as ENVIRONMENT
-from servers import BUCKET, Nginx
+from measure import ENVIRONMENT
+from objects import BUCKET
+from serving import Nginx
 from trial import Memory
 
 CONTENDERS = ("torch", "s3reader", "s3reader unverified", "s3torchconnector")

@@ -20,7 +20,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from servers import BUCKET, LARGE, Nginx, generate_objects
+from objects import BUCKET, LARGE, Sizes, generate
+from serving import Nginx
 
 from s3reader import HeadObjectResult, S3Client, S3ClientConfig
 from s3reader.checksums import ALGORITHMS, crc_function
@@ -97,7 +98,7 @@ def main() -> None:
         root, work = Path(folder, "root"), Path(folder, "work")
         work.mkdir()
         Path(folder).chmod(0o755)
-        source = generate_objects(root, options.size * MIB, 0)
+        source = generate(root, Sizes(large=options.size * MIB, small_count=0), ())
         with Nginx(root, work) as server:
             figures = measure(server.endpoint, source, options.rounds)
     print(f"{'algorithm':10} {'min':>6} {'median':>7}   CPU s/GB     ratio")

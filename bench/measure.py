@@ -1,30 +1,30 @@
-"""Runs: each in a fresh process, contenders in turn, round after round; medians and ratios.
-
-A ratio is taken within each round and its median reported: what slows the machine down for a
-while slows neighbours in a round alike.
-"""
+"""Runs: each in a fresh process, contenders in turn, round after round."""
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cases import Case
-from contenders import BY_NAME, Contender, can
-from servers import BUCKET, LARGE, MEDIUM_SIZE, SMALL, SMALL_SIZE, Nginx
-from trial import READ_SIZE, Setting
+from cases import READ_SIZE, Case
+from contenders import BY_NAME, Contender, Place, can
+from environments import EnvironmentMissing, interpreter
+from floors import FloorMissing, Floors
+from growth import work_at
+from objects import BUCKET, GIB, MEDIUM_SIZE, MIB, Sizes
+from scores import FLOOR, OWN, Run, Score
+from serving import TLS, Nginx
+from trial import Setting
+from works import EPOCHS
 
-FLOOR = "floor"
 TRIAL = Path(__file__).with_name("trial.py")
+COLD = Path(__file__).with_name("cold.py")
 _TIMEOUT = 300.0  # seconds one run may take
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     # Everyone signs with the same key; nothing looks for others.
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
@@ -32,95 +32,96 @@ _ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    # What a peer warns of on every run belongs to nobody's result.
+    "PYTHONWARNINGS": "ignore",
 }
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run. Times in seconds, memory in bytes."""
-
-    wall: float
-    user: float
-    system: float
-    extra_memory: int
-    minor_faults: int
-    context_switches: int
-    requests: int
-    connections: int
-
-    @property
-    def cpu(self) -> float:
-        """User and system time of all threads."""
-        return self.user + self.system
-
-
-@dataclass
-class Score:
-    """All runs of one contender in one case, or why there are none."""
-
-    name: str
-    peer: str
-    runs: list[Run] = field(default_factory=list)
-    missing: str | None = None
-    failed: bool = False
-    version: str = ""
-
-    def median(self, figure: Callable[[Run], float]) -> float:
-        """Of one figure over the rounds."""
-        return statistics.median(figure(run) for run in self.runs)
-
-    def ratio(self, other: Score, figure: Callable[[Run], float]) -> float:
-        """Median over the rounds of this one's figure by the other's."""
-        pairs = zip(self.runs, other.runs, strict=False)
-        return statistics.median(figure(mine) / (figure(its) or 1e-9) for mine, its in pairs)
-
-
-@dataclass(frozen=True)
 class Bench:
-    """What the runs need: the server, its objects, the compiled floor."""
+    """What the runs need: servers by kind, the objects, the compiled floors."""
 
-    server: Nginx
-    floor: Path
+    servers: Mapping[str, Nginx]
+    floors: Floors
+    root: Path
     source: Path
-    size: int
-    small_count: int
+    sizes: Sizes
 
-    def work(self, case: Case) -> int:
+    def work(self, case: Case, point: int = 0) -> int:
         """How much one run does, in the case's unit."""
+        sizes = self.sizes
+        if case.alone:
+            return work_at(case, sizes, point)
         return {
-            "bytes": self.size,
-            "requests": self.small_count,
-            "reads": MEDIUM_SIZE // READ_SIZE,
-        }[case.unit]
+            "load_torch": sizes.saved,
+            "load_numpy": sizes.saved,
+            "pread": sizes.read_count,
+            "ranges": sizes.range_count,
+            "many": sizes.small_count,
+            "small": sizes.small_count,
+            "dataset": sizes.small_count * EPOCHS,
+            "buffered": MEDIUM_SIZE // READ_SIZE,
+            "cold": 1,
+        }.get(case.work, sizes.large)
+
+    def place(self, case: Case) -> Place:
+        """Where the contenders of a case find the objects."""
+        server = self.servers[case.server]
+        return Place(server.endpoint, BUCKET, str(self.root), server.authority)
 
 
-def roster(case: Case, contenders: Sequence[type[Contender]]) -> list[Score]:
+def roster(bench: Bench, case: Case, contenders: Sequence[type[Contender]]) -> list[Score]:
     """Who takes part; those who cannot are listed with the reason."""
-    scores = [Score(FLOOR, FLOOR)] if case.floor else []
+    if case.points:
+        return [
+            Score(point_name(case, point), OWN, bench.work(case, point), OWN, point)
+            for point in case.points(bench.sizes)
+        ]
+    work = bench.work(case)
+    scores = [Score(floor.name, FLOOR, work) for floor in case.floors]
     for contender in contenders:
-        if contender.peer == FLOOR and not can(contender, case.method):
+        takes_part = case.work == "signing" or can(contender, case.method)
+        if contender.peer == FLOOR and not takes_part:
             continue
-        score = Score(contender.name, contender.peer)
-        if not can(contender, case.method):
+        if case.alone and contender.name != OWN:
+            continue
+        if contender.peer == OWN and not takes_part:
+            continue
+        score = Score(contender.name, contender.peer, work, contender.name)
+        if not takes_part:
             score.missing = contender.cannot.get(case.method, "cannot do this")
+        elif case.server == TLS and TLS in contender.cannot:
+            score.missing = contender.cannot[TLS]
         scores.append(score)
     return scores
 
 
+def point_name(case: Case, point: int) -> str:
+    """Such as "8 GiB" or "256 connections"."""
+    if case.work == "grow_size":
+        return f"{point // MIB} MiB" if point < GIB else f"{point // GIB} GiB"
+    noun = "request" if case.work == "grow_requests" else "connection"
+    return f"{point:,} {noun}{'' if point == 1 else 's'}".replace(",", " ")
+
+
 def run_round(bench: Bench, case: Case, scores: Sequence[Score], number: int) -> None:
     """Add one run to every score. Each round begins with another contender."""
+    if not scores:
+        return
     shift = number % len(scores)
     for score in [*scores[shift:], *scores[:shift]]:
         if score.missing is None:
-            _add_run(bench, case, score)
+            add_run(bench, case, score)
 
 
-def _add_run(bench: Bench, case: Case, score: Score) -> None:
-    position = bench.server.log_position()
+def add_run(bench: Bench, case: Case, score: Score) -> None:
+    """Run one contender once; what went wrong is noted in the score."""
+    server = bench.servers[case.server]
+    position = server.log_position()
     try:
         done = subprocess.run(
             _command(bench, case, score),
-            env=os.environ | _ENVIRONMENT,
+            env=os.environ | ENVIRONMENT,
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
@@ -128,36 +129,36 @@ def _add_run(bench: Bench, case: Case, score: Score) -> None:
     except subprocess.TimeoutExpired:
         score.missing, score.failed = f"did not end within {_TIMEOUT:.0f} s", True
         return
+    except (EnvironmentMissing, FloorMissing) as error:
+        score.missing = str(error)
+        return
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         if "ModuleNotFoundError" in last:
             score.missing = f"not installed: {last.rpartition(' ')[2]}"
         else:
-            score.missing, score.failed = last, True
+            score.missing, score.failed = last[:200], True
         return
     figures = json.loads(done.stdout.splitlines()[-1])
+    if "missing" in figures:
+        score.missing = figures["missing"]
+        return
     score.version = figures.pop("version", "")
-    traffic = bench.server.traffic_since(position)
-    score.runs.append(Run(**figures, **asdict(traffic)))
+    score.runs.append(Run(**figures, **asdict(server.traffic_since(position))))
 
 
 def _command(bench: Bench, case: Case, score: Score) -> list[str]:
-    if score.name == FLOOR:
-        assert case.floor is not None
-        if case.unit == "requests":
-            count, size, path = bench.small_count, SMALL_SIZE, f"/{BUCKET}/{SMALL}"
-        else:
-            count, size, path = 1, bench.size, f"/{BUCKET}/{LARGE}"
-        numbers = [str(number) for number in (count, size)]
-        port = str(bench.server.port)
-        return [str(bench.floor), port, str(bench.source), case.floor, *numbers, path]
+    place = bench.place(case)
+    for floor in case.floors:
+        if score.name == floor.name:
+            return bench.floors.command(
+                floor, bench.sizes, bench.source, place.endpoint, tls=case.server == TLS
+            )
     setting = Setting(
-        case.name,
-        BY_NAME[score.name].name,
-        bench.server.endpoint,
-        BUCKET,
-        str(bench.source),
-        bench.size,
-        bench.small_count,
+        case.name, score.contender, place, bench.sizes, str(bench.source), score.point
     )
-    return [sys.executable, str(TRIAL), json.dumps(asdict(setting))]
+    contender = BY_NAME[score.contender]
+    python = interpreter(contender.environment)
+    if case.work == "cold":
+        return [python, str(COLD), contender.module, setting.as_json()]
+    return [python, str(TRIAL), setting.as_json()]

@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from measure import FLOOR
-from report import OWN, Table, figures
+from cases import BY_NAME
+from report import figures
+from scores import FLOOR, OWN, Score, Table
 
 _COLOURS = {FLOOR: "#8a8a8a", OWN: "#1f6fb2"}
 _PEER_COLOUR = "#d9a05b"
-_UNITS = {
-    "bytes": ("GB/s (longer is better)", "CPU s/GB (shorter is better)"),
-    "requests": ("requests/s (longer is better)", "CPU µs/request (shorter is better)"),
-    "reads": ("million reads/s (longer is better)", "CPU µs/read (shorter is better)"),
-}
 
 
 def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -23,6 +19,9 @@ def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
     try:
         import matplotlib
     except ModuleNotFoundError:
+        return []
+    tables = [table for table in tables if _shown(table)]
+    if not tables:
         return []
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "bench"
@@ -39,26 +38,30 @@ def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
         layout="constrained",
     )
     for panels, table in zip(rows, tables, strict=True):
-        _panel(panels[0], table, [table.speed(score) for score in _shown(table)], 0)
-        _panel(panels[1], table, [table.cost(score) for score in _shown(table)], 1)
-        panels[0].set_title(table.case.title.replace("`", ""), loc="left")
+        unit = table.unit
+        speeds, costs = zip(*((table.speed(s), table.cost(s)) for s in _shown(table)), strict=True)
+        _panel(panels[0], table, speeds, f"{unit.speed} (longer is better)")
+        _panel(panels[1], table, costs, f"{unit.cost} (shorter is better)")
+        panels[0].set_title(BY_NAME[table.case].title.replace("`", ""), loc="left")
         panels[0].invert_yaxis()
     paths = [folder / "bench.png", folder / "bench.svg"]
     for path in paths:
-        figure.savefig(path, dpi=120)
+        # Without the date, so that the same results give the same file.
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        figure.savefig(path, dpi=80, metadata=metadata)
     pyplot.close(figure)
     return paths
 
 
-def _shown(table: Table) -> list[Any]:
+def _shown(table: Table) -> list[Score]:
     return [score for score in table.scores if score.runs]
 
 
-def _panel(panel: Any, table: Table, values: list[float], side: int) -> None:
+def _panel(panel: Any, table: Table, values: Sequence[float], label: str) -> None:
     scores = _shown(table)
     colours = [_COLOURS.get(score.peer, _PEER_COLOUR) for score in scores]
     bars = panel.barh([score.name for score in scores], values, color=colours)
     panel.bar_label(bars, [figures(value) for value in values], padding=3)
     panel.margins(x=0.12)
-    panel.set_xlabel(_UNITS[table.case.unit][side])
+    panel.set_xlabel(label)
     panel.spines[["top", "right"]].set_visible(False)

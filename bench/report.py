@@ -1,139 +1,104 @@
-"""Results as JSON and as Markdown tables, with ratios to the floor and to the best peer."""
+"""Results as Markdown: a table for each case, the targets, and the short table of the README.
+
+python bench/report.py RESULTS.json      the whole report, on standard output
+"""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from operator import attrgetter
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cases import Case
-from measure import FLOOR, Run, Score
+from cases import BY_NAME, Case
+from results import load, versions
+from scores import OWN, Score, Table, cpu, wall
+from targets import About, Target
 
-OWN = "s3reader"
+NONE = "\N{EN DASH}"
+"""Stands where there is no figure."""
 
 
-@dataclass
-class Table:
-    """A case with its scores; ``work`` is what one run does, in the case's unit."""
+@dataclass(frozen=True)
+class Verdict:
+    """A target and what was measured; `value` is None where it could not be told."""
 
     case: Case
-    work: int
-    scores: list[Score]
+    name: str
+    target: Target
+    value: float | None
 
     @property
-    def floor(self) -> Score | None:
-        """What the others are compared with, if it ran."""
-        return next((score for score in self.scores if score.peer == FLOOR and score.runs), None)
+    def result(self) -> str:
+        """In a word."""
+        if self.value is None:
+            return "not measured"
+        return "met" if self.target.met(self.value) else "**missed**"
 
-    def best_peer(self, figure: Callable[[Run], float]) -> Score | None:
-        """The peer with the smallest median."""
-        peers = [score for score in self.scores if score.peer not in (FLOOR, OWN) and score.runs]
-        return min(peers, key=lambda score: score.median(figure), default=None)
-
-    def speed(self, score: Score) -> float:
-        """In GB/s, requests/s or million reads/s."""
-        per_second = self.work / score.median(_wall)
-        return per_second / _SCALE[self.case.unit][0]
-
-    def cost(self, score: Score) -> float:
-        """CPU in s/GB, µs/request or µs/read."""
-        return score.median(_cpu) / self.work * _SCALE[self.case.unit][1]
+    @property
+    def figure(self) -> str:
+        """As the report shows it."""
+        return NONE if self.value is None else f"{self.value:.{self.target.places}f}"
 
 
-_SCALE = {"bytes": (1e9, 1e9), "requests": (1, 1e6), "reads": (1e6, 1e6)}
-_SPEED_NAME = {"bytes": "GB/s", "requests": "requests/s", "reads": "million/s"}
-_COST_NAME = {"bytes": "CPU s/GB", "requests": "CPU µs/request", "reads": "CPU µs/read"}
-
-
-def _wall(run: Run) -> float:
-    return run.wall
-
-
-def _cpu(run: Run) -> float:
-    return run.cpu
-
-
-def machine() -> dict[str, Any]:
-    """What the figures depend on besides the libraries."""
-    return {
-        "processor": _first_line("/proc/cpuinfo", "model name") or platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory": _first_line("/proc/meminfo", "MemTotal"),
-        "kernel": platform.platform(),
-        "python": platform.python_version(),
-        "transparent_hugepage": _chosen("/sys/kernel/mm/transparent_hugepage/enabled"),
-    }
-
-
-def _first_line(path: str, name: str) -> str | None:
-    try:
-        lines = Path(path).read_text().splitlines()
-    except OSError:
-        return None
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
-
-
-def _chosen(path: str) -> str | None:
-    try:
-        return Path(path).read_text().partition("[")[2].partition("]")[0]
-    except OSError:
-        return None
-
-
-def versions(tables: Sequence[Table]) -> dict[str, str]:
-    """Of every library that took part."""
-    return {
-        score.peer: score.version for table in tables for score in table.scores if score.version
-    }
-
-
-def as_json(tables: Sequence[Table], about: dict[str, Any]) -> str:
-    """Everything that was measured."""
-    cases = [
-        {
-            "case": table.case.name,
-            "title": table.case.title,
-            "unit": table.case.unit,
-            "work": table.work,
-            "scores": [asdict(score) | {"medians": _medians(score)} for score in table.scores],
-        }
-        for table in tables
-    ]
-    return json.dumps({**about, "cases": cases}, indent=1) + "\n"
-
-
-def _medians(score: Score) -> dict[str, float] | None:
-    if not score.runs:
-        return None
-    names = [*asdict(score.runs[0]), "cpu"]
-    return {name: score.median(attrgetter(name)) for name in names}
-
-
-def as_markdown(tables: Sequence[Table], about: dict[str, Any]) -> str:
-    """The tables, with what they were measured on."""
-    lines = ["# Benchmark", "", *(f"- {name}: {_plain(value)}" for name, value in about.items())]
+def verdicts(tables: Sequence[Table], about: About) -> Iterator[Verdict]:
+    """Every target of the cases that ran."""
     for table in tables:
-        lines += ["", f"## {table.case.title}", "", f"{table.case.note}.", "", *_rows(table)]
+        case = BY_NAME[table.case]
+        for name in case.ours:
+            score = table.score(name)
+            for target in case.targets:
+                value = target.figure(table, score, about) if score else None
+                yield Verdict(case, name, target, value)
+
+
+def as_markdown(tables: Sequence[Table], about: About) -> str:
+    """Everything."""
+    lines = ["# Benchmark", "", *_about(tables, about), "", "## Targets", ""]
+    lines += target_rows(tables, about)
+    for table in tables:
+        case = BY_NAME[table.case]
+        lines += ["", f"## {case.title}", "", f"`--case {case.name}`, {case.server} server. "]
+        lines[-1] += f"{case.note[:1].upper()}{case.note[1:]}."
+        lines += ["", *_rows(table), *_reasons(table)]
     return "\n".join(lines) + "\n"
+
+
+def _about(tables: Sequence[Table], about: About) -> list[str]:
+    known = about | {"versions": about.get("versions", {}) | versions(tables)}
+    return [f"- {name}: {_plain(value)}" for name, value in known.items()]
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {text}" for name, text in value.items())
-    return str(value)
+        return ", ".join(f"{name} {_plain(text)}" for name, text in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def target_rows(tables: Sequence[Table], about: About) -> list[str]:
+    """A table of what was to be shown, and whether it was."""
+    rows = [["case", "contender", "figure", "target", "measured", ""]]
+    for verdict in verdicts(tables, about):
+        target = verdict.target
+        rows.append(
+            [
+                verdict.case.name,
+                verdict.name,
+                target.text,
+                target.bound,
+                verdict.figure,
+                verdict.result,
+            ]
+        )
+    return _table(rows, left=3)
 
 
 def _rows(table: Table) -> list[str]:
-    unit = table.case.unit
     titles = [
         "",
-        _SPEED_NAME[unit],
-        _COST_NAME[unit],
+        table.unit.speed,
+        table.unit.cost,
         "CPU ÷ floor",
         "time ÷ floor",
         "CPU ÷ best peer",
@@ -142,28 +107,68 @@ def _rows(table: Table) -> list[str]:
         "requests",
         "connections",
     ]
-    rows = [_row(table, score) for score in table.scores]
-    return [_line(titles), _line(["---", *["---:"] * (len(titles) - 1)]), *map(_line, rows)]
+    parts = next((list(score.parts) for score in table.scores if score.parts), [])
+    titles += [f"{name}, ms" if table.case == "cold" else f"{name}, µs" for name in parts]
+    return _table([titles, *(_row(table, score, parts) for score in table.scores)])
 
 
-def _row(table: Table, score: Score) -> list[str]:
+def _row(table: Table, score: Score, parts: Sequence[str]) -> list[str]:
     if not score.runs:
-        return [score.name, f"- ({score.missing})", *[""] * 8]
-    against = [table.floor, table.floor, table.best_peer(_cpu), table.best_peer(_wall)]
+        return [score.name, *[NONE] * (9 + len(parts))]
+    against = [table.floor, table.floor, table.best_peer(cpu), table.best_peer(wall)]
     ratios = [
-        "-" if other is None or other is score else f"{score.ratio(other, figure):.2f}"
-        for other, figure in zip(against, (_cpu, _wall, _cpu, _wall), strict=True)
+        NONE if other is None or other is score else f"{score.ratio(other, figure):.2f}"
+        for other, figure in zip(against, (cpu, wall, cpu, wall), strict=True)
     ]
-    name = f"**{score.name}**" if score.peer == OWN else score.name
+    scale = 1e3 if table.case == "cold" else 1e6
     return [
-        name + (f" (failed later: {score.missing})" if score.failed else ""),
+        f"**{score.name}**" if score.peer == OWN else score.name,
         figures(table.speed(score)),
         figures(table.cost(score)),
         *ratios,
         f"{score.median(lambda run: run.extra_memory) / 1e6:.1f}",
         f"{score.median(lambda run: run.requests):.0f}",
         f"{score.median(lambda run: run.connections):.0f}",
+        *(figures(score.parts[name] * scale) for name in parts),
     ]
+
+
+def _reasons(table: Table) -> list[str]:
+    """Why there is nothing of a contender."""
+    lines = [
+        f"- {score.name}: {'failed: ' if score.failed else ''}{score.missing}"
+        for score in table.scores
+        if score.missing
+    ]
+    return ["", *lines] if lines else []
+
+
+def readme_table(tables: Sequence[Table]) -> list[str]:
+    """One line a case: ours, the floor and the best peer."""
+    rows = [["", "s3reader", "floor", "best peer", "CPU: s3reader", "floor", "best peer"]]
+    for table in tables:
+        case = BY_NAME[table.case]
+        ours = [score for score in map(table.score, case.ours) if score]
+        if case.alone or not ours:
+            continue
+        own = min(ours, key=lambda score: score.median(wall))
+        peer = table.best_peer(wall)
+        others = [table.floor, peer]
+        speeds = [figures(table.speed(score)) if score else NONE for score in others]
+        costs = [figures(table.cost(score)) if score else NONE for score in others]
+        if peer:
+            speeds[1] += f" ({peer.name})"
+        unit = f"{table.unit.speed}; {table.unit.cost}"
+        rows.append(
+            [
+                f"{case.title}, {unit}",
+                f"**{figures(table.speed(own))}**",
+                *speeds,
+                f"**{figures(table.cost(own))}**",
+                *costs,
+            ]
+        )
+    return _table(rows)
 
 
 def figures(value: float) -> str:
@@ -171,5 +176,11 @@ def figures(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    width = len(rows[0])
+    ruler = ["---"] * left + ["---:"] * (width - left)
+    return ["| " + " | ".join(cells) + " |" for cells in (rows[0], ruler, *rows[1:])]
+
+
+if __name__ == "__main__":
+    print(as_markdown(*load(Path(sys.argv[1]))))

@@ -1,37 +1,45 @@
-"""Throughput, CPU and memory of s3reader next to other clients and to a bare `recv` loop.
+"""Throughput, CPU and memory of s3reader next to other clients and to bare loops in C.
 
-    python bench/run.py                     everything, five rounds
+    python bench/run.py                     everything, five rounds, about an hour
     python bench/run.py --quick             smaller objects, under two minutes
     python bench/run.py --case readinto --peer boto3
+    python bench/run.py --write-docs        and put the results into bench/results and the documents
 
-Starts nginx on loopback with generated objects, runs every contender in turn in fresh processes,
-and stops it. Results go to ``--output`` as results.json, results.md, bench.png and bench.svg.
+Starts nginx on loopback with generated objects (plain, with TLS, and shaped like S3), runs every
+contender in turn in fresh processes, and stops it. Results go to ``--output`` as results.json,
+results.md, bench.png and bench.svg; after each round, so that an interrupted run leaves what it
+has.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
+import datetime
 import shutil
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cases import BY_NAME, CASES
+from cases import BY_NAME, CASES, Case
 from contenders import CONTENDERS, Contender
-from floors import FloorMissing, compile_floor
-from measure import FLOOR, Bench, roster, run_round
-from plot import draw
-from report import OWN, Table, as_json, as_markdown, machine, versions
-from servers import Nginx, ServerMissing, generate_objects
+from floors import FloorMissing, Floors
+from measure import Bench, roster, run_round
+from objects import FULL, QUICK, generate
+from publish import publish, write_docs
+from results import failures, machine, save, table_of, versions
+from scores import FLOOR, OWN, Table
+from serving import SHAPED, Nginx, NginxEnded, ServerMissing, measure_shape
 
-MIB = 1024 * 1024
-FULL = {"size": 1024 * MIB, "small_count": 2000, "rounds": 5}
-QUICK = {"size": 256 * MIB, "small_count": 500, "rounds": 3}
-QUICK_SECONDS = 100.0
-"""No further round begins with `--quick` that would end after this."""
+ROUNDS = 5
+QUICK_SECONDS = 85.0
+"""No further case begins with `--quick` after this; what is left of two minutes is for the plot,
+and for the case under way."""
 
 PEERS = sorted({contender.peer for contender in CONTENDERS} - {FLOOR, OWN})
 
@@ -42,7 +50,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="256 MiB, 500 small objects, up to three rounds"
+        "--quick", action="store_true", help="small objects, one round, one contender a library"
     )
     parser.add_argument(
         "--case", action="append", choices=sorted(BY_NAME), help="only this one; may be repeated"
@@ -50,78 +58,123 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--peer", action="append", choices=PEERS, help="only this peer; may be repeated"
     )
-    parser.add_argument("--rounds", type=int, help="how often each contender runs (5)")
+    parser.add_argument("--rounds", type=int, help=f"how often each contender runs ({ROUNDS})")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="a folder")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="store the results, and fill the documents"
+    )
     return parser.parse_args(arguments)
 
 
-def chosen_contenders(peers: list[str] | None) -> list[type[Contender]]:
+def chosen_contenders(peers: list[str] | None, quick: bool) -> list[type[Contender]]:
     """Ours, the floors, and the peers asked for."""
     wanted = {FLOOR, OWN, *(PEERS if peers is None else peers)}
-    return [contender for contender in CONTENDERS if contender.peer in wanted]
+    chosen = [contender for contender in CONTENDERS if contender.peer in wanted]
+    return [contender for contender in chosen if contender.quick or not quick]
 
 
-def run_cases(bench: Bench, options: argparse.Namespace, rounds: int) -> tuple[list[Table], int]:
-    """The tables, and how many rounds there were: fewer than asked for when they take long."""
-    contenders = chosen_contenders(options.peer)
-    cases = [case for case in CASES if not options.case or case.name in options.case]
-    tables = [Table(case, bench.work(case), roster(case, contenders)) for case in cases]
-    begun = time.monotonic()
+class Progress:
+    """The tables so far, on disk after every case of a round."""
+
+    def __init__(self, tables: list[Table], about: dict[str, Any], output: Path) -> None:
+        self.tables = tables
+        self.about = about
+        self._output = output
+        self._begun = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self._begun
+
+    def save(self) -> None:
+        """Keep what there is."""
+        self.about["seconds"] = round(self.seconds)
+        self.about["versions"].update(versions(self.tables))
+        save(self.tables, self.about, self._output)
+
+
+def run_cases(
+    bench: Bench, cases: Sequence[Case], progress: Progress, rounds: int, quick: bool
+) -> None:
+    """All rounds; with `quick`, ours and the floors of every case before any peer."""
     for number in range(rounds):
-        for table in tables:
-            print(f"round {number + 1} of {rounds}: {table.case.name}", file=sys.stderr, flush=True)
-            run_round(bench, table.case, table.scores, number)
-        # The next round takes as long as this and the earlier ones did.
-        next_end = (time.monotonic() - begun) * (number + 2) / (number + 1)
-        if options.quick and not options.rounds and next_end > QUICK_SECONDS:
-            return tables, number + 1
-    return tables, rounds
+        for peers in (False, True) if quick else (None,):
+            for case, table in zip(cases, progress.tables, strict=True):
+                chosen = [
+                    score
+                    for score in table.scores
+                    if peers is None or peers == (score.peer not in (FLOOR, OWN))
+                ]
+                if quick and progress.seconds > QUICK_SECONDS:
+                    for score in chosen:
+                        score.missing = score.missing or "not reached within --quick's time"
+                    continue
+                print(f"round {number + 1} of {rounds}: {case.name}", file=sys.stderr, flush=True)
+                run_round(bench, case, chosen, number)
+                progress.about["settings"]["rounds"] = number + 1
+                progress.save()
+    progress.save()
+
+
+def run(folder: Path, options: argparse.Namespace) -> Progress:
+    """Servers, floors, objects, and all rounds."""
+    sizes = QUICK if options.quick else FULL
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    cases = [case for case in CASES if not options.case or case.name in options.case]
+    root, work = folder / "root", folder / "work"
+    work.mkdir()
+    floors = Floors(work)
+    with contextlib.ExitStack() as stack:
+        root.mkdir()
+        servers = {
+            kind: stack.enter_context(Nginx(root, work, kind))
+            for kind in dict.fromkeys(case.server for case in cases)
+        }
+        source = generate(root, sizes, {case.needs for case in cases})
+        bench = Bench(servers, floors, root, source, sizes)
+        about: dict[str, Any] = {
+            "date": datetime.date.today().isoformat(),
+            "machine": machine(),
+            "versions": {"nginx": next(iter(servers.values())).version},
+            "settings": dataclasses.asdict(sizes) | {"rounds": 0},
+        }
+        if SHAPED in servers:
+            shape = measure_shape(servers[SHAPED], sizes.large)
+            about["shape"] = dataclasses.asdict(shape)
+        chosen = chosen_contenders(options.peer, options.quick)
+        tables = [table_of(case.name, roster(bench, case, chosen)) for case in cases]
+        progress = Progress(tables, about, options.output)
+        try:
+            run_cases(bench, cases, progress, rounds, options.quick)
+        except KeyboardInterrupt:
+            print("interrupted: what was measured so far is kept", file=sys.stderr)
+        return progress
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark; 1 when a contender failed or read wrong bytes, 2 without a server."""
     options = parse(arguments)
-    settings = QUICK if options.quick else FULL
-    rounds = options.rounds or settings["rounds"]
     # A kill must end nginx as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="s3reader-bench-"))
     try:
-        folder.chmod(0o755)
-        root, work = folder / "root", folder / "work"
-        work.mkdir()
-        floor = compile_floor(work)
-        source = generate_objects(root, settings["size"], settings["small_count"])
-        with Nginx(root, work) as server:
-            bench = Bench(server, floor, source, settings["size"], settings["small_count"])
-            tables, rounds = run_cases(bench, options, rounds)
-            nginx = server.version
-    except (ServerMissing, FloorMissing) as error:
+        progress = run(folder, options)
+    except (ServerMissing, NginxEnded, FloorMissing) as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    about: dict[str, Any] = {
-        "machine": machine(),
-        "versions": versions(tables) | {"nginx": nginx},
-        "settings": settings | {"rounds": rounds},
-        "seconds": round(time.monotonic() - begun),
-    }
-    publish(tables, about, options.output)
-    return 1 if any(score.failed for table in tables for score in table.scores) else 0
-
-
-def publish(tables: list[Table], about: dict[str, Any], folder: Path) -> None:
-    """Write the results and print the tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    markdown = as_markdown(tables, about)
-    (folder / "results.json").write_text(as_json(tables, about))
-    (folder / "results.md").write_text(markdown)
-    if not draw(tables, folder):
+    if not publish(options.output):
         print("no plot: pip install matplotlib", file=sys.stderr)
-    print(markdown)
-    print(f"results are in {folder}", file=sys.stderr)
+    print((options.output / "results.md").read_text())
+    if options.write_docs:
+        write_docs(options.output)
+    failed = failures(progress.tables)
+    for failure in failed:
+        print(failure, file=sys.stderr)
+    print(f"results are in {options.output}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -9,149 +9,53 @@ from __future__ import annotations
 
 import json
 import resource
+import ssl
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy
 from cases import BY_NAME as CASES
 from contenders import BY_NAME as CONTENDERS
-from contenders import Contender
-from servers import LARGE, MARK, MEDIUM, MEDIUM_SIZE, SMALL, SMALL_SIZE, WARM
-
-READ_SIZE = 100
-"""Bytes that the case of small reads asks for at once."""
-_COMPARED = 16 * 1024 * 1024  # bytes compared at once
+from contenders import Contender, Place
+from growth import GROWTH, grown_contender
+from objects import MARK, SMALL_SIZE, WARM, Sizes
+from works import WORKS
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a run is told."""
+    """What a run is told.
+
+    Attributes:
+        case, contender: their names.
+        place: where the objects are.
+        sizes: how much is read.
+        source: path of the file with all bytes.
+        point: where on the scale, in a case about growth.
+    """
 
     case: str
     contender: str
-    endpoint: str
-    bucket: str
+    place: Place
+    sizes: Sizes
     source: str
-    size: int
-    small_count: int
+    point: int = 0
 
-
-class Work:
-    """What is timed: `run`, and what must have come of it: `check`."""
-
-    kept = 0
-    """Bytes of what `run` made and hands to the user; they are not extra memory."""
-
-    def __init__(self, contender: Contender, setting: Setting, expected: Any) -> None:
-        self.contender = contender
-        self.setting = setting
-        self.expected = expected
+    def as_json(self) -> str:
+        """For the command line."""
+        return json.dumps(asdict(self))
 
     @classmethod
-    def prepare(cls, setting: Setting) -> Any:
-        """The destination, before there is a client."""
-        return None
-
-    def ready(self, destination: Any) -> None:
-        """After the warm-up, before the clocks."""
-
-    def run(self) -> None:
-        raise NotImplementedError
-
-    def check(self) -> None:
-        raise NotImplementedError
-
-    def _compare(self, data: Any, expected: Any) -> None:
-        got = numpy.frombuffer(data, dtype=numpy.uint8)
-        if len(got) != len(expected):
-            raise AssertionError(f"{len(got)} bytes instead of {len(expected)}")
-        for start in range(0, len(got), _COMPARED):
-            piece = slice(start, start + _COMPARED)
-            if not numpy.array_equal(got[piece], expected[piece]):
-                raise AssertionError(f"bytes from {start} on differ from the source")
-
-
-class ReadInto(Work):
-    @classmethod
-    def prepare(cls, setting: Setting) -> Any:
-        return numpy.full(setting.size, 0xA5, dtype=numpy.uint8)
-
-    def ready(self, destination: Any) -> None:
-        self._destination = destination
-
-    def run(self) -> None:
-        self.contender.readinto(LARGE, memoryview(self._destination))
-
-    def check(self) -> None:
-        self._compare(self._destination, self.expected)
-
-
-class Read(Work):
-    def run(self) -> None:
-        self._data = self.contender.read(LARGE)
-        self.kept = memoryview(self._data).nbytes
-
-    def check(self) -> None:
-        self._compare(self._data, self.expected)
-
-
-class Chunks(Work):
-    def run(self) -> None:
-        total = 0
-        for chunk in self.contender.chunks(LARGE):
-            total += len(chunk)
-        if total != self.setting.size:
-            raise AssertionError(f"{total} bytes instead of {self.setting.size}")
-
-    def check(self) -> None:
-        # Nothing was kept to compare, so the bytes are read again.
-        position = 0
-        for chunk in self.contender.chunks(LARGE):
-            self._compare(chunk, self.expected[position : position + len(chunk)])
-            position += len(chunk)
-        if position != self.setting.size:
-            raise AssertionError(f"{position} bytes instead of {self.setting.size}")
-
-
-class SmallObjects(Work):
-    @classmethod
-    def prepare(cls, setting: Setting) -> Any:
-        return numpy.full(setting.small_count * SMALL_SIZE, 0xA5, dtype=numpy.uint8)
-
-    def ready(self, destination: Any) -> None:
-        self._destination = destination
-
-    def run(self) -> None:
-        view = memoryview(self._destination)
-        for index in range(self.setting.small_count):
-            start = index * SMALL_SIZE
-            self.contender.small(f"{SMALL}{index}", view[start : start + SMALL_SIZE])
-
-    def check(self) -> None:
-        self._compare(self._destination, self.expected[: len(self._destination)])
-
-
-class SmallReads(Work):
-    kept = MEDIUM_SIZE  # the buffer itself
-
-    def ready(self, destination: Any) -> None:
-        self._reader: Any = self.contender.buffered(MEDIUM, MEDIUM_SIZE)
-
-    def run(self) -> None:
-        read = self._reader.read
-        for _ in range(MEDIUM_SIZE // READ_SIZE):
-            read(READ_SIZE)
-
-    def check(self) -> None:
-        reader = self.contender.buffered(MEDIUM, MEDIUM_SIZE)
-        sizes = [min(READ_SIZE, MEDIUM_SIZE - at) for at in range(0, MEDIUM_SIZE, READ_SIZE)]
-        pieces = [reader.read(size) for size in sizes]
-        self._compare(b"".join(pieces), self.expected[:MEDIUM_SIZE])
+    def from_json(cls, text: str) -> Setting:
+        """The same again."""
+        fields = json.loads(text)
+        place, sizes = Place(**fields.pop("place")), Sizes(**fields.pop("sizes"))
+        return cls(place=place, sizes=sizes, **fields)
 
 
 class Memory:
@@ -174,62 +78,89 @@ class Memory:
         raise LookupError(name)
 
 
-WORKS: dict[str, type[Work]] = {
-    "readinto": ReadInto,
-    "read": Read,
-    "chunks": Chunks,
-    "small": SmallObjects,
-    "buffered": SmallReads,
-}
+class Usage:
+    """CPU of this process and of the children that it has waited for."""
+
+    def __init__(self) -> None:
+        self._own = resource.getrusage(resource.RUSAGE_SELF)
+        self._children = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    def since(self, before: Usage) -> Iterator[tuple[str, float]]:
+        """What was used between an earlier usage and this one."""
+        for name, fields in {
+            "user": ["ru_utime"],
+            "system": ["ru_stime"],
+            "minor_faults": ["ru_minflt"],
+            "context_switches": ["ru_nvcsw", "ru_nivcsw"],
+        }.items():
+            pairs = [(self._own, before._own), (self._children, before._children)]
+            yield (
+                name,
+                sum(
+                    getattr(after, field) - getattr(earlier, field)
+                    for after, earlier in pairs
+                    for field in fields
+                ),
+            )
 
 
-def differences(before: Any, after: Any) -> Iterator[tuple[str, float]]:
-    """What two `getrusage` of all threads together differ in."""
-    yield "user", after.ru_utime - before.ru_utime
-    yield "system", after.ru_stime - before.ru_stime
-    yield "minor_faults", after.ru_minflt - before.ru_minflt
-    yield (
-        "context_switches",
-        after.ru_nvcsw + after.ru_nivcsw - before.ru_nvcsw - before.ru_nivcsw,
-    )
+def make(setting: Setting) -> Contender:
+    """The contender with its client."""
+    case = CASES[setting.case]
+    if case.alone:
+        return grown_contender(case, setting.place, setting.point)
+    return CONTENDERS[setting.contender](setting.place)
 
 
 def measure(setting: Setting) -> dict[str, Any]:
     """Run and check one contender."""
-    kind = WORKS[CASES[setting.case].method]
-    make = CONTENDERS[setting.contender]
+    case = CASES[setting.case]
+    kind = (WORKS | GROWTH)[case.work]
     # Imports the library, so that code does not count as memory.
-    make(setting.endpoint, setting.bucket).close()
-    destination = kind.prepare(setting)
+    make(setting).close()
+    destination = kind.prepare(case, setting.sizes)
     memory = Memory()
-    contender = make(setting.endpoint, setting.bucket)
-    work = kind(contender, setting, numpy.memmap(setting.source, dtype=numpy.uint8, mode="r"))
+    contender = make(setting)
+    expected = numpy.memmap(setting.source, dtype=numpy.uint8, mode="r")
+    work = kind(contender, case, setting.sizes, expected)
+    if case.points:
+        work.point = setting.point  # type: ignore[attr-defined]
     warm_up(contender)
     work.ready(destination)
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    before = Usage()
     begun = time.perf_counter()
     work.run()
     wall = time.perf_counter() - begun
-    after = resource.getrusage(resource.RUSAGE_SELF)
+    after = Usage()
     peak = memory.peak()
-    urllib.request.urlopen(f"{setting.endpoint}/{setting.bucket}/{MARK}").close()
+    mark(setting.place)
     work.check()
     contender.close()
     return {
         "wall": wall,
-        **dict(differences(before, after)),
+        **dict(after.since(before)),
         "extra_memory": max(0, peak - work.kept),
+        "parts": work.parts,
         "version": contender.version(),
     }
 
 
 def warm_up(contender: Contender) -> None:
-    """Have a connection and whatever a library sets up with its first request."""
+    """Read an object that is not counted, if the contender reads objects at all."""
     try:
-        contender.small(WARM, memoryview(bytearray(SMALL_SIZE)))
+        contender.warm(WARM, memoryview(bytearray(SMALL_SIZE)))
     except NotImplementedError:
         return
 
 
+def mark(place: Place) -> None:
+    """Tell the server's log that the clocks have stopped."""
+    context = ssl.create_default_context(cafile=place.authority) if place.authority else None
+    urllib.request.urlopen(place.url(MARK), context=context).close()
+
+
 if __name__ == "__main__":
-    print(json.dumps(measure(Setting(**json.loads(sys.argv[1])))))
+    try:
+        print(json.dumps(measure(Setting.from_json(sys.argv[1]))))
+    except NotImplementedError as error:
+        print(json.dumps({"missing": str(error)}))

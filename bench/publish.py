@@ -1,0 +1,73 @@
+"""Puts results where people look: the output's report and plot, `bench/results`, README and docs.
+
+Between ``<!-- bench: NAME -->`` and ``<!-- bench: end -->`` in a document stands what was made from
+the stored results; a test compares them. What is written by hand stays outside.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from plot import draw
+from report import as_markdown, readme_table, target_rows
+from results import FILE, load
+from scaling import scaling_rows
+from scores import Table
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+STORED = CHECKOUT / "bench" / "results"
+DOCUMENTS = ("README.md", "docs/PERFORMANCE.md", "docs/SCALING.md")
+
+_MARKED = re.compile(r"(<!-- bench: (?P<name>[a-z]+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
+
+Rows = Callable[[Sequence[Table], dict[str, Any]], list[str]]
+
+
+def _about_rows(tables: Sequence[Table], about: dict[str, Any]) -> list[str]:
+    machine = about["machine"]
+    rounds = about["settings"]["rounds"]
+    return [
+        f"Medians of {rounds} rounds on {machine['cores']} cores of {machine['processor']}, "
+        f"Linux {machine['kernel'].split('-')[1]}, {about['date']}; client and server share them."
+    ]
+
+
+SECTIONS: dict[str, Rows] = {
+    "about": _about_rows,
+    "table": lambda tables, about: readme_table(tables),
+    "targets": target_rows,
+    "scaling": scaling_rows,
+}
+
+
+def filled(text: str, tables: Sequence[Table], about: dict[str, Any]) -> str:
+    """A document with what belongs between its marks."""
+
+    def section(found: re.Match[str]) -> str:
+        lines = SECTIONS[found["name"]](tables, about)
+        return "\n".join([found[1], *lines, "", found[3]])
+
+    return _MARKED.sub(section, text)
+
+
+def publish(folder: Path) -> list[Path]:
+    """Write report and plot beside the results in ``folder``; returns the plots."""
+    tables, about = load(folder / FILE)
+    (folder / "results.md").write_text(as_markdown(tables, about))
+    return draw(tables, folder)
+
+
+def write_docs(folder: Path) -> None:
+    """Store the results of ``folder``, and fill the documents from them."""
+    STORED.mkdir(exist_ok=True)
+    for name in (FILE, "results.md", "bench.png", "bench.svg"):
+        if folder != STORED and (folder / name).exists():
+            shutil.copy(folder / name, STORED / name)
+    tables, about = load(STORED / FILE)
+    for name in DOCUMENTS:
+        path = CHECKOUT / name
+        path.write_text(filled(path.read_text(), tables, about))
