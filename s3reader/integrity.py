@@ -87,6 +87,11 @@ class _Seen(NamedTuple):
     computed: str = ""
 
 
+_NOTHING_SEEN = _Seen()
+
+_NOTHING_TOLD = Checksum(None, None, "", NONE_TOLD)
+
+
 class Verifier:
     """The checksum of one object, and how much of it the bytes handed out have confirmed.
 
@@ -99,10 +104,10 @@ class Verifier:
         self._bucket = bucket
         self._key = key
         self._off = bool(reason)
-        self._checksum = Checksum(None, None, "", reason or NONE_TOLD)
+        self._checksum = Checksum(None, None, "", reason) if reason else _NOTHING_TOLD
         self._algorithm: Algorithm | None = None  # set while there is something to verify
         self._total = 0
-        self._seen = _Seen()
+        self._seen = _NOTHING_SEEN
 
     @property
     def active(self) -> bool:

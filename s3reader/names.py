@@ -16,6 +16,9 @@ MAX_KEY_BYTES = 1024
 _PLAIN_KEY = re.compile(rf"[A-Za-z0-9_.~/-]{{1,{MAX_KEY_BYTES}}}")
 """Keys that stay as they are in a URL, as nearly all do."""
 
+_PLAIN_BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+"""Buckets by S3's own rules, but for those with dots, as nearly all are."""
+
 _UNUSABLE_IN_BUCKET = re.compile(r"[\s/\\?#\x00-\x1f\x7f]")
 
 
@@ -62,6 +65,8 @@ def check_bucket(bucket: str) -> None:
     """
     if not isinstance(bucket, str):
         raise TypeError(f"bucket takes a str, not {type(bucket).__name__}")
+    if _PLAIN_BUCKET.fullmatch(bucket):
+        return
     if not bucket:
         raise ValueError("Bucket should be specified")
     if bucket.startswith("arn:"):

@@ -171,8 +171,7 @@ class Session:
         for transfer in transfers:
             request: Request = transfer.request
             transfer.sign(self.signer.sign(request))
-            transfer.lane.counters.count_request(request.operation)
-            self.counters.count_request(request.operation)
+            transfer.lane.count_request(request.operation)
             ready.append(transfer)
         fetcher.submit(ready, attended=attended)
 
@@ -234,9 +233,8 @@ class Session:
         request: Request = transfer.request
         transfer.sign(self.signer.sign_anew(request))
         if decision.reason is not None:
-            for counters in (transfer.lane.counters, self.counters):
-                counters.count_retry(decision.reason)
-                counters.count_request(request.operation)
+            transfer.lane.count_retry(decision.reason)
+            transfer.lane.count_request(request.operation)
         if decision.reason == "throttle":
             fetcher.throttle()
         fetcher.resubmit(transfer, decision.delay)

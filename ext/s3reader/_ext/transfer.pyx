@@ -114,6 +114,16 @@ cdef class Lane:
         if self.generation == process.generation:
             pthread_cond_destroy(&self.state.changed)
 
+    def count_request(self, str operation not None):
+        """Count an HTTP request by its operation, for the reader and for its client."""
+        self.counters.count_request(operation)
+        self.client_counters.count_request(operation)
+
+    def count_retry(self, str cause not None):
+        """Count a repeated request by why it was repeated, for the reader and for its client."""
+        self.counters.count_retry(cause)
+        self.client_counters.count_retry(cause)
+
     @property
     def outstanding(self):
         """How many transfers are on their way."""
