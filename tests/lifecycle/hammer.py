@@ -68,8 +68,10 @@ class Hammer:
             ("cancel prefetch", self.cancel_prefetch),
             ("error", self.error),
             ("head", self.head),
+            ("many ranges", self.many_ranges),
+            ("many objects", self.many_objects),
         ]
-        weights = [20, 20, 15, 20, 10, 2, 8, 4, 1]
+        weights = [20, 20, 15, 20, 10, 2, 8, 4, 1, 5, 2]
         for _ in range(share):
             if self._stop.is_set() or time.monotonic() > until:
                 break
@@ -177,6 +179,35 @@ class Hammer:
         except S3Exception:
             pass  # what it is for
         self.stays(buffer)
+
+    def many_ranges(self, draw: random.Random) -> None:
+        """Each to a buffer of its own, which is nobody else's afterwards."""
+        reader, data = self.open(draw, UNBUFFERED)
+        wanted = []
+        for _ in range(draw.randint(1, 6)):
+            start = draw.randrange(len(data))
+            length = draw.randint(1, min(900, len(data) - start))
+            wanted.append((start, bytearray([POISON]) * length))
+        with reader:
+            reader.readinto_ranges(wanted)
+        for start, buffer in wanted:
+            if buffer != data[start : start + len(buffer)]:
+                self.tell(f"many ranges of {reader.key} at {start}: other bytes")
+            self.stays(buffer)
+
+    def many_objects(self, draw: random.Random) -> None:
+        """Some of which cannot be had; at times the rest is left."""
+        keys = [*draw.choices(self._keys, k=draw.randint(1, 5)), "bad/404"]
+        draw.shuffle(keys)
+        leaves = draw.random() < 0.3
+        for each in self.client.read_many("bucket", keys, errors="return"):
+            if each.key == "bad/404":
+                if each.error is None:
+                    self.tell("many objects: bad/404 gave bytes")
+            elif each.data != self.objects[each.key]:
+                self.tell(f"many objects, {each.key}: other bytes")
+            if leaves:
+                break
 
     def head(self, draw: random.Random) -> None:
         key = draw.choice(self._keys)
