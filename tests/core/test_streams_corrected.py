@@ -11,7 +11,7 @@ import pytest
 from servers.faults import PART, FaultyObject, pattern, status
 from servers.scripted import Request, ScriptedServer
 
-from s3reader._ext.sigv4 import sign
+from s3reader._ext.sigv4 import PathSigner
 from s3reader.errors import AccessDeniedError, WrongRegionError
 from s3reader.source import ObjectSource
 from s3reader.stream import GetObjectStream
@@ -201,11 +201,11 @@ class TestSignatures:
         """A part that waits for a connection until its signature is old is signed again."""
         signed = []
 
-        def counting_sign(*arguments: Any) -> Any:
+        def counting_signer(*arguments: Any) -> Any:
             signed.append(arguments)
-            return sign(*arguments)
+            return PathSigner(*arguments)
 
-        monkeypatch.setattr("s3reader.request.sign", counting_sign)
+        monkeypatch.setattr("s3reader.request.PathSigner", counting_signer)
         monkeypatch.setattr("s3reader.request.SIGNATURE_LIFETIME", 0.2)
         source, server = open_source(faulty, max_connections=1)
         faulty.go_wrong(lambda request, reply: dataclasses.replace(reply, delay=0.15))
