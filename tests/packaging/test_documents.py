@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -51,3 +52,41 @@ def test_every_guarantee_has_its_test() -> None:
 def test_names_are_recognised() -> None:
     text = "`test_a.py`, `tests/b/test_c.py`, `d/test_e.py::test_f`, `setup.py`"
     assert named_tests(text) == [("test_a.py", ""), ("b/test_c.py", ""), ("d/test_e.py", "test_f")]
+
+
+class TestMessages:
+    """What TROUBLESHOOTING.md quotes is what the code says; an ellipsis stands for what varies."""
+
+    document = CHECKOUT / "docs" / "TROUBLESHOOTING.md"
+
+    def quoted(self) -> list[str]:
+        """The texts in quotation marks in the bold beginnings of its entries."""
+        text = " ".join(self.document.read_text().split())
+        return [
+            each
+            for heading in re.findall(r"\*\*(.+?)\*\*", text)
+            for each in re.findall(r'"([^"]+)"', heading)
+        ]
+
+    def said(self) -> list[str]:
+        """Texts of the code, what varies in them left out."""
+        texts = []
+        for path in (CHECKOUT / "s3reader").rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    parts = [each for each in node.values if isinstance(each, ast.Constant)]
+                    texts.append("\0".join(str(each.value) for each in parts))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    texts.append(node.value)
+        for path in (CHECKOUT / "ext").rglob("*.pyx"):
+            texts.append(re.sub(r'"\s+f?"', "", path.read_text()))
+        return texts
+
+    def test_are_those_of_the_code(self) -> None:
+        said = self.said()
+        quoted = self.quoted()
+        assert len(quoted) > 30
+        for message in quoted:
+            pieces = [piece.strip() for piece in message.split("…") if piece.strip()]
+            pattern = re.compile(".*".join(map(re.escape, pieces)), re.DOTALL)
+            assert any(pattern.search(text) for text in said), f"nothing says {message!r}"
