@@ -36,6 +36,8 @@ class DCPOptimizedConstructor:
 
     def __init__(self, max_gap_size: int | float = DEFAULT_MAX_GAP_SIZE) -> None:
         self._max_gap_size = checked_gap_size(max_gap_size)
+        # The very object, so that somebody's own 32 MiB is a choice.
+        self._gap_is_chosen = max_gap_size is not DEFAULT_MAX_GAP_SIZE
         self._item_ranges_by_file: dict[str, list[ItemRange]] = {}
 
     def set_item_ranges_by_file(

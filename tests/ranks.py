@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from alone import ALONE
 from torch import nn
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
@@ -331,7 +332,7 @@ def load_on_one_rank(reader: Callable[[], Any]) -> list[str] | None:
     if dist.get_rank():
         return None
     state = _replicated(0.0)
-    dcp.load(state, storage_reader=reader(), no_dist=True)
+    dcp.load(state, storage_reader=reader(), **ALONE)
     return _differing(state)
 
 

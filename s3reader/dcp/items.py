@@ -15,16 +15,15 @@ import torch
 
 from s3reader._ext.landing import Landing
 from s3reader._ext.ranges import split
-from s3reader.dcp_optimized import DEFAULT_MAX_GAP_SIZE
 from s3reader.gather import Part
 from s3reader.source import ObjectSource
 
 from ._torch import Metadata, ReadItem, TensorStorageMetadata
 
-LARGEST_DEFAULT_GAP = 2 * 1024 * 1024
+DEFAULT_GAP = 2 * 1024 * 1024
 """Bytes between entries that are fetched rather than left out, unless the user says otherwise: what
 a connection brings (90 MB/s) in the time that S3 takes to answer another request (20 ms). The
-readers' default is larger because they read one stream at a time."""
+readers' default, 32 MiB, is larger because they read one stream at a time."""
 
 
 class Unplannable(Exception):
@@ -158,11 +157,6 @@ def _stored(item: ReadItem, metadata: Metadata) -> tuple[Any, tuple[int, ...]] |
             return None
         sizes = found[0]
     return described.properties.dtype, tuple(sizes)
-
-
-def gap_size(asked: int | float) -> int | float:
-    """Bytes between entries that share a request, for what the user asked."""
-    return LARGEST_DEFAULT_GAP if asked == DEFAULT_MAX_GAP_SIZE else asked
 
 
 def parts_of(

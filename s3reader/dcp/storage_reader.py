@@ -26,7 +26,7 @@ from .collector import resting_collector, tenure
 from .cooperate import Group, Sharing, declined_by, place_of, share_out
 from .errors import CheckpointCorruptError, naming
 from .filesystem import S3FileSystem
-from .items import Entry, Unplannable, entries_of, gap_size, parts_of
+from .items import DEFAULT_GAP, Entry, Unplannable, entries_of, parts_of
 from .load import Loader
 from .paths import as_uri, split_uri
 from .progress import Bar, Report
@@ -253,7 +253,8 @@ class S3StorageReader(FileSystemReader):
 
     def _read(self, loader: Loader, entries: list[Entry], keep: Container[Entry] = ()) -> None:
         assert isinstance(self._constructor, DCPOptimizedConstructor)
-        gap = gap_size(self._constructor._max_gap_size)
+        chosen = self._constructor._gap_is_chosen
+        gap = self._constructor._max_gap_size if chosen else DEFAULT_GAP
         part_size = self.fs.client.s3client_config.part_size
         with resting_collector():
             parts, wasted = parts_of(entries, gap, part_size, self._source)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from alone import ALONE
 from servers.embedded_s3 import S3
 
 from s3reader import S3ReaderConstructor
@@ -47,7 +48,7 @@ def save(tmp_path: Path, upload: Callable[[Path], str]) -> Callable[..., str]:
         writer = dcp.FileSystemWriter(folder, **options)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-            dcp.save(state, storage_writer=writer, no_dist=True)
+            dcp.save(state, storage_writer=writer, **ALONE)
         return upload(folder)
 
     return put

@@ -11,6 +11,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed.checkpoint as dcp
+from alone import ALONE
 from servers.scripted import object_script
 from torch.distributed.checkpoint.api import CheckpointException
 
@@ -31,7 +32,7 @@ def failure(reader: Any, target: dict[str, Any] | None = None) -> BaseException:
     """What a load raises on the one rank."""
     target = {"weights": torch.zeros(1000)} if target is None else target
     with pytest.raises(CheckpointException) as caught:
-        dcp.load(target, storage_reader=reader, no_dist=True)
+        dcp.load(target, storage_reader=reader, **ALONE)
     error: BaseException = caught.value.failures[0][0]
     return error
 
@@ -112,7 +113,7 @@ def scripted_reader(scripted: Any, answer: Any, **options: Any) -> S3StorageRead
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, bytes]:
     """A checkpoint's files by name; its one tensor spans several parts."""
-    dcp.save({"weights": torch.randn(10_000)}, checkpoint_id=tmp_path / "one", no_dist=True)
+    dcp.save({"weights": torch.randn(10_000)}, checkpoint_id=tmp_path / "one", **ALONE)
     return {file.name: file.read_bytes() for file in (tmp_path / "one").iterdir()}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from alone import ALONE
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.planner import LoadItemType
@@ -73,7 +74,7 @@ def assert_same(got: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def load(state: dict[str, Any], reader: S3StorageReader, **options: Any) -> None:
-    dcp.load(state, storage_reader=reader, no_dist=True, **options)
+    dcp.load(state, storage_reader=reader, **ALONE, **options)
 
 
 def test_whole_state(save: Any, reader_of: Any, constructor: Any) -> None:
@@ -218,46 +219,6 @@ def test_checkpoint_named_at_load(save: Any, reader_of: Any) -> None:
     assert_same(target, other)
     load(target, reader, checkpoint_id=Path(uri))
     assert reader.checkpoint_id == uri
-
-
-def test_compressed_checkpoint(save: Any, reader_of: Any, constructor: Any) -> None:
-    """Streams that torch's extensions have transformed."""
-    extension = pytest.importorskip("torch.distributed.checkpoint._extension")
-
-    class Flipped(extension.StreamTransformExtension):  # type: ignore[misc,name-defined]
-        @staticmethod
-        def registry_name() -> str:
-            return "stream.flipped"
-
-        @staticmethod
-        def from_descriptor(version: str) -> Any:
-            return Flipped()
-
-        def get_descriptor(self) -> str:
-            return "stream.flipped/1"
-
-        def transform_to(self, output: Any) -> Any:
-            class Writer(io.RawIOBase):
-                def writable(self) -> bool:
-                    return True
-
-                def write(self, data: Any) -> int:
-                    output.write(bytes(byte ^ 255 for byte in bytes(data)))
-                    return len(bytes(data))
-
-            return Writer()
-
-        def transform_from(self, input: Any) -> Any:
-            return io.BytesIO(bytes(byte ^ 255 for byte in input.read(-1)))
-
-    state = {"tensor": torch.randn(30, 3), "step": 4}
-    uri = save(state, _extensions=[Flipped()])
-    registry = extension.ExtensionRegistry()
-    registry.register(Flipped)
-    reader = reader_of(uri, reader_constructor=constructor, _extension_registry=registry)
-    target = {"tensor": torch.zeros(30, 3), "step": 0}
-    load(target, reader)
-    assert_same(target, state)
 
 
 def test_no_request_at_construction(s3: Any, client: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from alone import ALONE
 
 from s3reader.dcp.progress import Bar
 
@@ -22,7 +23,7 @@ def test_function_is_told_of_every_byte(save: Any, reader_of: Any) -> None:
     )
     for _ in range(2):
         told.clear()
-        dcp.load({"weights": torch.ones(3_000_000)}, storage_reader=reader, no_dist=True)
+        dcp.load({"weights": torch.ones(3_000_000)}, storage_reader=reader, **ALONE)
         assert told[0][0] == 0
         assert told == sorted(told)
         assert told[-1][0] == told[-1][1] > 12_000_000
@@ -34,7 +35,7 @@ def test_bar_is_shown_when_asked(
     uri = save({"weights": torch.zeros(1000)})
     for progress in (False, True):
         reader = reader_of(uri, progress=progress)
-        dcp.load({"weights": torch.ones(1000)}, storage_reader=reader, no_dist=True)
+        dcp.load({"weights": torch.ones(1000)}, storage_reader=reader, **ALONE)
         shown = capsys.readouterr().err
         assert (f"loading {uri}" in shown) == progress
         assert ("100%" in shown) == progress

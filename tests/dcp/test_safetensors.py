@@ -13,6 +13,7 @@ import pytest
 import ranks
 import torch
 import torch.distributed.checkpoint as dcp
+from alone import ALONE
 from torch.distributed.checkpoint.api import CheckpointException
 
 import s3reader.dcp
@@ -71,13 +72,13 @@ def hf_reader(client: Any) -> Any:
 
 
 def load(state: dict[str, Any], reader: Any) -> Any:
-    dcp.load(state, storage_reader=reader, no_dist=True)
+    dcp.load(state, storage_reader=reader, **ALONE)
     return reader.stats()
 
 
 def cause(state: dict[str, Any], reader: Any) -> BaseException:
     with pytest.raises(CheckpointException) as caught:
-        dcp.load(state, storage_reader=reader, no_dist=True)
+        dcp.load(state, storage_reader=reader, **ALONE)
     error: BaseException = caught.value.failures[0][0]
     return error
 
@@ -160,13 +161,13 @@ def test_torch_writes_it(tmp_path: Path, upload: Any, hf_reader: Any, kind: str)
         save_distributed=kind in ("sharded", "consolidated"),
         enable_consolidation=kind == "consolidated",
     )
-    dcp.save(dict(state), storage_writer=writer, no_dist=True)
+    dcp.save(dict(state), storage_writer=writer, **ALONE)
     assert (folder / INDEX).exists() == (kind != "sharded")
     for path in folder.glob("sharded/*"):
         path.unlink()
         path.parent.rmdir()
     expected, target = zeros_like(state), zeros_like(state)
-    dcp.load(expected, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
+    dcp.load(expected, storage_reader=HuggingFaceStorageReader(str(folder)), **ALONE)
     load(target, hf_reader(upload(folder)))
     assert_same(target, expected)
     del target["scalar"], state["scalar"]  # which torch loses when it consolidates
@@ -237,7 +238,7 @@ def test_pieces_of_one_tensor(saved: Any, hf_reader: Any, pieces: Any) -> None:
 
     uri = saved({"model.safetensors": {"t": whole, "u": torch.zeros(3)}})
     planner = Pieces()
-    dcp.load({"t": whole.clone()}, storage_reader=hf_reader(uri), planner=planner, no_dist=True)
+    dcp.load({"t": whole.clone()}, storage_reader=hf_reader(uri), planner=planner, **ALONE)
     for (start, stop), piece in zip(pieces, got, strict=True):
         assert torch.equal(piece, whole[start:stop])
 
@@ -366,7 +367,7 @@ def test_quantized_checkpoint(tmp_path: Path, upload: Any, client: Any, files: i
     expected = {"q.weight": torch.zeros(200, 150), "plain.weight": torch.zeros(9, 4)}
     got = zeros_like(expected)
     theirs = _torch.QuantizedHuggingFaceStorageReader(str(folder))
-    dcp.load(expected, storage_reader=theirs, no_dist=True)
+    dcp.load(expected, storage_reader=theirs, **ALONE)
     load(got, S3QuantizedHuggingFaceStorageReader(None, uri, client=client))
     assert_same(got, expected)
     assert not torch.equal(got["q.weight"], torch.zeros(200, 150))
