@@ -69,6 +69,8 @@ WAITS = {
     "ranged large readinto": "def wait(): ranged(0).readinto(bytearray(len(DATA)))",
     "checkpoint": "def wait(): dcp().read(100)",
     "stream": "def wait(): next(client.get_object('bucket', 'key')._get_stream())",
+    "objects together": "def wait(): list(client.read_many('bucket', ['key'] * 99))",
+    "ranges at once": "def wait(): ranged().readinto_ranges([(9, bytearray(9))])",
     "head": "def wait(): client.head_object('bucket', 'key')",
     "list": "def wait(): next(client.list_objects('bucket'))",
     "prefetched": """
