@@ -26,12 +26,12 @@ from .errors import (
 )
 from .fetched import FetchedObject
 from .integrity import Integrity
-from .object_reader import ObjectTooLargeError
 from .protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructorProtocol
 from .ranged import RangedS3Reader
 from .results import HeadObjectResult, ObjectInfo, RestoreStatus
 from .s3reader import S3Reader
 from .sequential import SequentialS3Reader
+from .shortage import ObjectTooLargeError
 from .stream import GetObjectStream
 from .version import __version__
 

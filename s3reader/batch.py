@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 from s3reader._ext.counters import Counters
 from s3reader._ext.destination import Destination
-from s3reader._ext.memory import Memory
 from s3reader._ext.ranges import split
 from s3reader._ext.transfer import Transfer
 
 from .fetched import FetchedObject
 from .integrity import Verifier
+from .shortage import ObjectTooLargeError
 from .wanted import Pairs, Wanted
 
 if TYPE_CHECKING:
@@ -280,9 +280,14 @@ class Batch(Iterator[FetchedObject]):
             if not self._budget.take(rest, needed):
                 return False
             wanted.budgeted += rest
-            wanted.memory = Memory.block(wanted.end - first.start)
-            wanted.memory.put(0, first.view(0, first.received))
-            destination, shift = Destination(wanted.memory), -first.start
+            try:
+                memory = wanted.allocate()
+            except ObjectTooLargeError as error:
+                wanted.error = error
+                wanted.left = 0
+                self._complete[wanted.index] = wanted
+                return True
+            destination, shift = Destination(memory), -first.start
         parts = [
             Transfer(
                 self._lane,

@@ -20,10 +20,10 @@ from ._ext.cursor import CursorReader
 from ._ext.memory import Memory
 from ._ext.vector import Vector
 from .checksums import ChecksumError
-from .errors import S3Exception
 from .feed import Feed, wrong_length
 from .integrity import FOREIGN, Integrity
 from .s3reader import S3Reader
+from .shortage import no_memory
 from .source import ObjectSource
 from .stream import GetObjectStream
 from .vectored import USUAL_GAP, check_end, checked_gap, fetch_ranges
@@ -40,10 +40,6 @@ FOOTER_SIZE = 64 * 1024
 
 # Bytes of many ranges that are put into their places at once, where they come in other memory.
 PUT_SIZE = 1024 * 1024
-
-
-class ObjectTooLargeError(S3Exception, MemoryError):
-    """There is no memory for as many bytes as the object is said to have."""
 
 
 class ObjectReader(CursorReader, S3Reader):
@@ -208,16 +204,7 @@ class ObjectReader(CursorReader, S3Reader):
         try:
             return Memory.for_bytes(count)
         except MemoryError:
-            position = self._cursor.position
-            raise ObjectTooLargeError(
-                f"reading s3://{self._bucket}/{self._key} bytes {position}-{position + count - 1}: "
-                f"there is no memory for {count} bytes. Read pieces, read(size), or use "
-                "readinto(buffer). If the object is not that large, what answers is not S3.",
-                bucket=self._bucket,
-                key=self._key,
-                operation="GetObject",
-                range=(position, position + count),
-            ) from None
+            raise no_memory(self._bucket, self._key, self._cursor.position, count) from None
 
     def _read_tail(self, length: int) -> bytes:
         """The object's last ``length`` bytes by a suffix-range GET, which tells the size."""

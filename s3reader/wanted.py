@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from s3reader._ext.memory import Memory
+
 from .errors import error_from_transport
 from .request import Request
+from .shortage import no_memory
 
 if TYPE_CHECKING:
-    from s3reader._ext.memory import Memory
     from s3reader._ext.transfer import Transfer
 
     from .placement import Place
@@ -66,6 +68,21 @@ class Wanted(Request):
             room = self.place.room
             return self.no_room(f"it has {count} bytes, and its place in into has {room}")
         return None
+
+    def allocate(self) -> Memory:
+        """Memory for all that is wanted, with what came first in it.
+
+        Raises:
+            ObjectTooLargeError: there is not so much.
+        """
+        assert self.first is not None
+        start, count = self.selected.start, self.end - self.selected.start
+        try:
+            self.memory = Memory.block(count)
+        except MemoryError:
+            raise no_memory(self.bucket, self.selected.key, start, count) from None
+        self.memory.put(0, self.first.view(0, self.first.received))
+        return self.memory
 
     def no_room(self, why: str) -> ValueError:
         """The error for an object that is larger than its place."""

@@ -18,6 +18,7 @@ from transfers import POISON, silent, stays_poisoned
 from s3reader import (
     AccessDeniedError,
     ObjectChangedError,
+    ObjectTooLargeError,
     S3Client,
     S3Exception,
     S3TimeoutError,
@@ -153,6 +154,17 @@ def test_part_of_a_large_object_that_fails_is_its_own_error(client: S3Client, sh
     for ordered in (True, False):
         fetched = list(client.read_many("bucket", shelf.keys, errors="return", ordered=ordered))
         assert sorted(one.key for one in fetched if one.error is not None) == spoiled
+    assert client._session.budget.used == 0
+
+
+def test_object_that_no_memory_could_hold_is_its_own_error(client: S3Client, shelf: Shelf) -> None:
+    told = headers(Content_Range=f"bytes 0-{PART - 1}/{10**17}")
+    shelf.objects["key-7"].go_wrong(told)
+    for one in client.read_many("bucket", shelf.keys, errors="return"):
+        if one.key == "key-7":
+            assert isinstance(one.error, ObjectTooLargeError)
+        else:
+            assert bytes(one.data) == shelf.data(one.key)
     assert client._session.budget.used == 0
 
 
