@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from s3reader import __version__
+from s3reader.bench.command import add_arguments, run_bench
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,8 +29,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "with its source. Two processes save what they train; others go on from S3. Exits with 1 "
         "if anything differs.",
     )
-    parser.parse_args(argv)
-    # A command's own imports are heavy: they wait until it is the one that runs.
+    bench = commands.add_parser(
+        "bench",
+        help="find out which settings suit a bucket of yours, read from here",
+        description="Reads objects under a prefix, or one object, with several readers, part "
+        "sizes and numbers of connections, and recommends settings. S3 charges for the requests, "
+        "and for bytes that leave the bucket's region.",
+    )
+    add_arguments(bench)
+    arguments = parser.parse_args(argv)
+    if arguments.command == "bench":
+        return run_bench(arguments)
+    # The demo's imports are heavy: they wait until it is the one that runs.
     from s3reader.demo import run_demo
 
     return run_demo()

@@ -36,6 +36,7 @@ LAYERS = {
     "sequential": 3,
     "constructor": 4,
     "protocol": 4,
+    "bench": 5,
     "dcp": 5,
     "demo": 5,
     "__init__": 5,
