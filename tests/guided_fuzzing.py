@@ -32,7 +32,7 @@ from sanitized_build import OPTIONS, Compiler, build_modules, clangs
 SANITIZERS = "address,undefined,fuzzer-no-link"
 RUNTIME = "asan_with_fuzzer.so"  # atheris brings libFuzzer and AddressSanitizer in one library
 SLOWEST = 30  # seconds an input may take before it counts as a hang
-LIMIT = 4096  # MB of memory that a target may hold, and that it may ask for at once
+LIMIT = 4096  # MB of memory that a target may hold; more at once is refused, as by a small machine
 # Of the time, for each target: an answer takes a connection, and is where a stranger's bytes go.
 SHARES = {"answers": 8, "chunks": 3, "ranges": 3, "signer": 2}
 PLANTED_SECONDS = 60  # most that finding the planted fault may take
@@ -94,6 +94,7 @@ class Runs:
         environ = {
             **os.environ,
             **OPTIONS,
+            "ASAN_OPTIONS": f"{OPTIONS['ASAN_OPTIONS']}:max_allocation_size_mb={LIMIT}",
             "LD_PRELOAD": str(Path(atheris.path(), RUNTIME)),
             "PYTHONPATH": os.pathsep.join(paths),
         }
@@ -124,7 +125,7 @@ class Runs:
         words.write_text("".join(f'"{quoted(word)}"\n' for word in fuzz_corpus.tokens_of(name)))
         done = self.start(
             name, f"-max_total_time={int(seconds)}", f"-max_len={fuzz_corpus.LONGEST}",
-            f"-timeout={SLOWEST}", f"-rss_limit_mb={LIMIT}", f"-dict={words}",
+            f"-timeout={SLOWEST}", f"-rss_limit_mb={LIMIT}", f"-malloc_limit_mb={2 * LIMIT}", f"-dict={words}",
             "-print_final_stats=1", f"-artifact_prefix={self._findings}/{name}-",
             str(new), str(known),
         )  # fmt: skip
