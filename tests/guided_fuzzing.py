@@ -125,8 +125,8 @@ class Runs:
         words.write_text("".join(f'"{quoted(word)}"\n' for word in fuzz_corpus.tokens_of(name)))
         done = self.start(
             name, f"-max_total_time={int(seconds)}", f"-max_len={fuzz_corpus.LONGEST}",
-            f"-timeout={SLOWEST}", f"-rss_limit_mb={LIMIT}", f"-malloc_limit_mb={2 * LIMIT}", f"-dict={words}",
-            "-print_final_stats=1", f"-artifact_prefix={self._findings}/{name}-",
+            f"-timeout={SLOWEST}", f"-rss_limit_mb={LIMIT}", f"-malloc_limit_mb={2 * LIMIT}",
+            f"-dict={words}", "-print_final_stats=1", f"-artifact_prefix={self._findings}/{name}-",
             str(new), str(known),
         )  # fmt: skip
         executions = re.search(r"number_of_executed_units: *(\d+)", done.stderr)
