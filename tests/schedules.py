@@ -13,7 +13,7 @@ import pickle
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,10 +27,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from reading import SCALE, scale_down
+from schedule_plans import REPLIES, plans
 from servers.fault_proxy import Fault, FaultProxy
-from servers.faults import PART, FaultyObject, cut, headers, pattern, status
-from servers.faults import Fault as Spoil
-from servers.scripted import Reply, Request
+from servers.faults import PART, FaultyObject, pattern
+from servers.scripted import Request
 
 from s3reader import ItemRange, S3Client, S3Exception
 from s3reader.dcp_optimized import DCPOptimizedS3Reader
@@ -43,44 +43,9 @@ SIZES = (0, 1, 700, PART, 3 * PART + 100, 10 * PART + 1)
 LARGER = SIZES[-2:] * 4  # drawn more often: what has several parts
 STEPS = 12  # operations and changes of plan in one schedule
 
-T = TypeVar("T")
+PICKS = st.tuples(st.integers(0, 11 * PART), st.integers(0, 3 * PART))
 
-REPLIES: dict[str, Spoil] = {
-    "500": status(500, "InternalError"),
-    "503": status(503, "SlowDown"),
-    "503 without a body": status(503),
-    "429": status(429, Retry_After="0"),
-    "403": status(403, "AccessDenied"),
-    "404": status(404, "NoSuchKey"),
-    "expired": status(400, "ExpiredToken"),
-    "redirect": status(307, "TemporaryRedirect", Location="http://127.0.0.1:1/"),
-    "no range": headers(Content_Range=None),
-    "other range": headers(Content_Range="bytes 5-9/10"),
-    "longer than announced": lambda request, reply: replace(
-        reply,
-        headers={**reply.headers, "Content-Length": str(len(reply.body))},
-        body=reply.body + b"more",
-    ),
-    "longer than asked": lambda request, reply: replace(
-        reply, body=reply.body + b"more" * (request.method == "GET")
-    ),
-    "shorter than announced": lambda request, reply: replace(
-        reply, cut_body_after=len(reply.body) // 2
-    ),
-    "cut head": cut(30, reset=True),
-    "chunked": lambda request, reply: replace(reply, chunked=True),
-    "chunked and short": lambda request, reply: replace(
-        reply, chunked=True, body=reply.body[: len(reply.body) // 2]
-    ),
-    "not HTTP": lambda request, reply: Reply(raw=b"\x00\xff" * 90, close=True),
-    "oversize head": headers(X_Padding="p" * 400_000),
-    "error in a 200": lambda request, reply: Reply(
-        200, body=b"<Error><Code>InternalError</Code><Message>late</Message></Error>"
-    ),
-    "silence": lambda request, reply: Reply(silent=True),
-    "encoded": headers(Content_Encoding="gzip"),
-    "interim": lambda request, reply: replace(reply, interim=b"HTTP/1.1 100 Continue\r\n\r\n"),
-}
+T = TypeVar("T")
 
 
 @dataclass
@@ -113,16 +78,6 @@ class Tally:
             f"{self.schedules} schedules, {self.calls} calls, slowest {self.slowest:.2f} s, "
             f"errors {dict(self.errors.most_common())}"
         )
-
-
-def plans() -> st.SearchStrategy[list[Fault]]:
-    """Up to six faults; stalls are rarer, for each costs a timeout."""
-    action = st.sampled_from(["reset", "close"] * 6 + ["delay", "drip"] * 2 + ["stall"])
-    offset = st.one_of(*(st.integers(0, most) for most in (600, 2 * PART, 5 * PART, 11 * PART)))
-    down = st.builds(Fault, action, offset, st.just("client"))
-    up = st.builds(Fault, action, st.integers(0, 3000), st.just("server"))
-    connect = st.builds(Fault, action, st.integers(0, 3), st.just("connect"))
-    return st.lists(st.one_of(down, down, down, up, connect), min_size=1, max_size=6)
 
 
 class Schedule(RuleBasedStateMachine):
@@ -263,6 +218,42 @@ class Schedule(RuleBasedStateMachine):
             buffer[:] = bytes([POISON]) * size
             self.abandoned.append(buffer)
 
+    def ranges_of(self, picks: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Starts and lengths that the reader may be asked for, out of any numbers."""
+        starts = [(min(start, len(self.data)), length) for start, length in picks]
+        return [(start, min(length, len(self.data) - start)) for start, length in starts]
+
+    @rule(
+        picks=st.lists(st.tuples(st.integers(0, 11 * PART), st.integers(0, 3 * PART)), max_size=6)
+    )
+    def read_ranges(self, picks: list[tuple[int, int]]) -> None:
+        wanted = [(at, bytearray([POISON]) * length) for at, length in self.ranges_of(picks)]
+
+        def check(count: int) -> int:
+            for at, buffer in wanted:
+                assert buffer == self.data[at : at + len(buffer)]
+            return 0
+
+        if not self.attempt(lambda: self.reader.readinto_ranges(wanted), check):
+            for _, buffer in wanted:
+                buffer[:] = bytes([POISON]) * len(buffer)
+                self.abandoned.append(buffer)
+
+    @rule(count=st.integers(1, 4))
+    def read_many(self, count: int) -> None:
+        """By the client that the reader shares."""
+        keys = [self.key] * count
+
+        def read_all() -> list[bytes]:
+            many = self.backend.client.read_many(self.backend.bucket, keys)
+            return [bytes(each.data) for each in many]
+
+        def check(got: list[bytes]) -> int:
+            assert got == [self.data] * count
+            return 0
+
+        self.attempt(read_all, check)
+
     @rule(offset=st.integers(0, 11 * PART))
     def seek(self, offset: int) -> None:
         self.reached_by_seek(offset, lambda: self.reader.seek(np.int64(offset)))
@@ -361,6 +352,15 @@ class CheckpointSchedule(Schedule):
         target = min(item.start + offset % (item.end - item.start), item.end - 1)
         assert self.reader.seek(target) == target
         self.reached(target)
+
+    def ranges_of(self, picks: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Within one item each."""
+        ranges = []
+        for number, length in picks:
+            item = self.items[number % len(self.items)]
+            start = item.start + number % (item.end - item.start)
+            ranges.append((start, min(length, item.end - start)))
+        return ranges
 
     @rule()
     def next_item(self) -> None:

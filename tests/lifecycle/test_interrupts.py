@@ -73,6 +73,10 @@ WAITS = {
     "ranges at once": "def wait(): ranged().readinto_ranges([(9, bytearray(9))])",
     "head": "def wait(): client.head_object('bucket', 'key')",
     "list": "def wait(): next(client.list_objects('bucket'))",
+    "many ranges": """
+def wait(): ranged().readinto_ranges([(5, bytearray(9)), (90_000, bytearray(9))])
+""",
+    "many objects": "def wait(): list(client.read_many('bucket', ['key', 'key', 'key']))",
     "prefetched": """
 def wait():
     reader = client.get_object('bucket', 'key')
@@ -117,7 +121,15 @@ def wait(): list(io.TextIOWrapper(io.BufferedReader(client.get_object('bucket', 
 MOMENTS = [("silent", name) for name in WAITS] + [
     (fault, name)
     for fault in ("stall", "retry")
-    for name in ("sequential read", "ranged large readinto", "checkpoint", "list", "prefetched")
+    for name in (
+        "sequential read",
+        "ranged large readinto",
+        "checkpoint",
+        "list",
+        "many ranges",
+        "many objects",
+        "prefetched",
+    )
 ]
 
 
@@ -225,6 +237,10 @@ clients = [make() for _ in range(10)]
 readers = [each.get_object("bucket", "key") for each in clients]
 for reader in readers:
     reader.read(10)
+""",
+    "many objects half-way": """
+many = client.read_many("bucket", ["key"] * 20)
+next(many)
 """,
     "kept by a module": """
 import s3reader
