@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 
 from servers.faults import pattern
@@ -40,19 +40,19 @@ def objects(request: Request) -> Reply:
     }[key]
 
 
-def _serve(connection: Connection) -> None:
-    with ScriptedServer(objects) as server:
+def _serve(connection: Connection, script: Callable[[Request], Reply]) -> None:
+    with ScriptedServer(script) as server:
         connection.send(server.endpoint)
         while not connection.poll(FORGET):
-            server.answer_by(objects)
+            server.answer_by(script)
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """A server of the objects in a process of its own; gives its endpoint."""
+def serving(script: Callable[[Request], Reply] = objects) -> Iterator[str]:
+    """A server in a process of its own; gives its endpoint. ``script`` is a module's function."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,))
+    process = context.Process(target=_serve, args=(there, script))
     process.start()
     there.close()
     try:
