@@ -32,7 +32,10 @@ METHODS = [
     if method in multiprocessing.get_all_start_methods()
 ]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.forks,
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
 
 Reading = Callable[[], bytes]
 

@@ -218,6 +218,7 @@ right = read + rest_of(stream) == DATA
 }
 
 
+@pytest.mark.forks
 @pytest.mark.parametrize("body", FORKS.values(), ids=FORKS.keys())
 def test_both_sides_of_a_fork_read_the_right_bytes(
     scripted: Scripted, run_python: RunPython, body: str

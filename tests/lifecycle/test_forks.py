@@ -10,6 +10,8 @@ import pytest
 from servers.faults import FaultyObject, pattern
 from servers.scripted import ScriptedServer
 
+pytestmark = pytest.mark.forks
+
 Scripted = Callable[..., ScriptedServer]
 RunPython = Callable[..., subprocess.CompletedProcess[str]]
 

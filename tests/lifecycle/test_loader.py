@@ -31,6 +31,8 @@ METHODS = [
     and not (sys.platform == "darwin" and method == "fork")
 ]
 
+pytestmark = pytest.mark.forks
+
 Scripted = Callable[..., ScriptedServer]
 ClientFor = Callable[..., S3Client]
 
