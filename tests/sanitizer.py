@@ -86,7 +86,8 @@ def main() -> int:
     # To files: pytest would keep what is printed from showing when the process ends at once, and a
     # child's standard error may be anybody's.
     environ["ASAN_OPTIONS"] += f":log_path={reports}/address"
-    environ["UBSAN_OPTIONS"] += f":log_path={reports}/undefined"
+    # And on with the tests after undefined behaviour, to find all there is in one run.
+    environ["UBSAN_OPTIONS"] += f":halt_on_error=0:log_path={reports}/undefined"
     pytest = str(Path(sys.executable).with_name("pytest"))
     status = subprocess.run([pytest, *arguments], env=environ).returncode
     found = sorted(reports.iterdir())

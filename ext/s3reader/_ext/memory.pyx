@@ -18,11 +18,14 @@ from libc.string cimport memcpy
 
 
 cdef int copy_bytes(char* target, const char* source, Py_ssize_t count) except -1:
-    """Copy between memories that do not overlap and that the caller keeps alive."""
+    """Copy between memories that do not overlap and that the caller keeps alive.
+
+    Where there is nothing to copy, either may be NULL.
+    """
     if count >= COPY_WITHOUT_GIL:
         with nogil:
             memcpy(target, source, count)
-    else:
+    elif count > 0:
         memcpy(target, source, count)
     return 0
 
