@@ -115,6 +115,13 @@ class Verifier:
         return self._algorithm is not None
 
     @property
+    def in_order(self) -> bool:
+        """Whether bytes count only in order from the object's first: a hash's, and those that are
+        read again because the object was wrong."""
+        hashes = self._algorithm is not None and not self._algorithm.polynomial
+        return hashes or self.failed
+
+    @property
     def failed(self) -> bool:
         """Whether bytes were handed out that turned out to be wrong."""
         return bool(self._seen.computed)

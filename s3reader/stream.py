@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from s3reader._ext.destination import Destination
 from s3reader._ext.fetcher import Fetcher
-from s3reader._ext.ranges import split
 from s3reader._ext.transfer import Transfer
 
+from .fill import fill
 from .readahead import ReadAhead
 
 if TYPE_CHECKING:
@@ -275,7 +275,12 @@ class GetObjectStream:
             except StopIteration:
                 return filled
         if filled < count:
-            filled += self._fetch_into(destination, filled, count)
+            assert self._position is not None
+            stop = self._position + count - filled
+            stop = stop if self._end is None else min(stop, self._end)
+            reached = fill(self._source, destination, filled, self._position, stop)
+            filled += reached - self._position
+            self._position = reached
         self._fills += 1
         if self._fills > 1:
             # Read piece by piece: have the next pieces on their way. Ends with the range.
@@ -307,75 +312,3 @@ class GetObjectStream:
                 raise StopIteration
         self._verify(part, place, view)
         return count
-
-    def _fetch_into(self, destination: Destination, offset: int, count: int) -> int:
-        """Fill ``[offset, count)`` of the destination in parallel parts; returns how many bytes."""
-        session = self._source.session
-        fetcher = self._ready()
-        position = self._position
-        assert position is not None
-        stop = position + count - offset
-        stop = stop if self._end is None else min(stop, self._end)
-        if self._source.size is not None:
-            stop = min(stop, self._source.size)
-        if position >= stop:
-            return 0
-        lane = session.lane(self._source.counters)
-        parts = split(position, stop, session.config.part_size)
-        first_size_unknown = self._source.size is None
-        shift = offset - position
-
-        def transfers(ranges: list[tuple[int, int]]) -> list[Transfer]:
-            return [
-                self._source.transfer(
-                    lane, start, end, destination=destination, offset=start + shift
-                )
-                for start, end in ranges
-            ]
-
-        try:
-            # An unknown object is met with one part; its head tells size and version for the rest.
-            started = transfers(parts[:1] if first_size_unknown else parts)
-            session.submit(fetcher, started, attended=True)
-            if first_size_unknown:
-                first = started[0]
-                fetcher.wait_head(first)
-                if first.failed:
-                    raise first.error
-                self._source.learn(first.total, first.etag)
-                stop = min(stop, max(position, self._source.size or 0))
-                rest = [(start, min(end, stop)) for start, end in parts[1:] if start < stop]
-                if rest:
-                    more = transfers(rest)
-                    started += more
-                    session.submit(fetcher, more, attended=True)
-            self._verify_filled(fetcher, started, destination, shift)
-            fetcher.wait_settled(lane)
-        except BaseException:
-            fetcher.cancel(lane)
-            raise
-        failed = next((part for part in started if part.failed), None)
-        if failed is not None:
-            fetcher.cancel(lane)
-            raise failed.error
-        self._position = stop
-        return stop - position
-
-    def _verify_filled(
-        self, fetcher: Fetcher, parts: list[Transfer], destination: Destination, shift: int
-    ) -> None:
-        """Verify parts in their order as they are complete, while the others still come."""
-        verifier = self._source.verifier
-        if not verifier.active and len(parts) > 1:
-            return
-        # Released at once, exceptions or not: nothing may look at the buffer after the call.
-        with memoryview(destination) as received:
-            for part in parts:
-                fetcher.wait_done(part)
-                if not part.done:
-                    return
-                assert part.start is not None
-                assert part.stop is not None
-                if verifier.active or verifier.told_by(part):
-                    with received[part.start + shift : part.stop + shift] as view:
-                        verifier.take(part.start, view)

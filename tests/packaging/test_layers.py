@@ -16,6 +16,7 @@ LAYERS = {
     "batch": 2,
     "client": 2,
     "fetched": 2,
+    "fill": 2,
     "integrity": 2,
     "judge": 2,
     "listing": 2,

@@ -1,0 +1,162 @@
+"""Filling: one range of an object straight into one destination, in parallel parts.
+
+A part is one request. Whoever fills waits for all of them; meanwhile it takes the checksum of what
+has come already, of all parts in turn, for it would only wait otherwise.
+
+The size of an object that is met for the first time is told by the first answer. A destination of
+ordinary size waits for that with the other parts; for a large one they are sent at once, because
+nobody provides so much memory for an object that is much smaller: the time to the first byte then
+passes once, not twice. A part past the object's end comes to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s3reader._ext.ranges import split
+
+if TYPE_CHECKING:
+    from s3reader._ext.destination import Destination
+    from s3reader._ext.transfer import Transfer
+
+    from .source import ObjectSource
+
+SURE_SIZE = 32 * 1024 * 1024
+"""Bytes of a destination from which on the object is taken to be about as long."""
+
+PIECE = 1024 * 1024
+"""Bytes whose checksum is taken at once while more are on their way: small enough to be in the
+processor's cache still."""
+
+TOGETHER = 32
+"""Parts whose checksums are taken in turn; a verifier remembers twice as many runs."""
+
+
+def fill(source: ObjectSource, destination: Destination, offset: int, start: int, stop: int) -> int:
+    """Fetch bytes ``[start, stop)`` to ``offset`` in the destination.
+
+    Args:
+        source: the object; learns its size and version if they were not known.
+        destination: takes all of the range.
+        offset: in bytes.
+        start, stop: half-open; ``stop`` may lie past the object's end.
+
+    Returns:
+        One past the last byte that was fetched: ``stop``, or the object's end.
+
+    Raises:
+        S3Exception: the bytes could not be had; nothing is on its way any more.
+    """
+    return _Filling(source, destination, offset - start).run(start, stop)
+
+
+class _Filling:
+    def __init__(self, source: ObjectSource, destination: Destination, shift: int) -> None:
+        self._source = source
+        self._session = source.session
+        self._fetcher = source.session.fetcher
+        self._lane = source.session.lane(source.counters)
+        self._destination = destination
+        self._shift = shift  # from the object's offsets to the destination's
+        self._parts: list[Transfer] = []
+
+    def run(self, start: int, stop: int) -> int:
+        source = self._source
+        if source.size is not None:
+            stop = min(stop, source.size)
+        if start >= stop:
+            return start
+        ranges = split(start, stop, self._session.part_size(stop - start))
+        try:
+            if source.size is not None:
+                self._submit(ranges)
+            elif stop - start >= SURE_SIZE:
+                self._submit(ranges)
+                stop = self._meet(stop)
+            else:
+                self._submit(ranges[:1])
+                stop = self._meet(stop)
+                self._submit([(first, min(last, stop)) for first, last in ranges[1:]])
+            self._verify(start, stop)
+            self._fetcher.wait_settled(self._lane)
+            for part in self._parts:
+                if part.failed:
+                    raise part.error
+                source.learn(part.total, part.etag)
+        except BaseException:
+            self._fetcher.cancel(self._lane)
+            raise
+        return stop
+
+    def _submit(self, ranges: list[tuple[int, int]]) -> None:
+        parts = [
+            self._source.transfer(
+                self._lane,
+                start,
+                stop,
+                destination=self._destination,
+                offset=start + self._shift,
+            )
+            for start, stop in ranges
+            if start < stop
+        ]
+        if parts:
+            self._parts += parts
+            self._session.submit(self._fetcher, parts, attended=True)
+
+    def _meet(self, stop: int) -> int:
+        """Learn what the object is from its first part; returns where the range ends in it."""
+        first = self._parts[0]
+        self._fetcher.wait_head(first)
+        if first.failed:
+            raise first.error
+        self._source.learn(first.total, first.etag)
+        assert first.start is not None
+        assert self._source.size is not None
+        return min(stop, max(first.start, self._source.size))
+
+    def _verify(self, start: int, stop: int) -> None:
+        """Hold the bytes to the object's checksum, those of CRCs while others still come."""
+        verifier = self._source.verifier
+        first = self._parts[0]
+        if verifier.active and not verifier.in_order:
+            self._verify_arriving()
+            return
+        if not verifier.active and first.stop is not None and first.stop < stop:
+            return  # an answer to a part of an object does not tell the object's checksum
+        self._fetcher.wait_settled(self._lane)
+        if all(part.done for part in self._parts) and (verifier.active or verifier.told_by(first)):
+            self._take(start, stop)
+
+    def _verify_arriving(self) -> None:
+        """Take the CRC of what has come, a piece of each part in turn."""
+        parts = self._parts
+        taken = [part.start or 0 for part in parts]
+        first = 0
+        while first < len(parts):
+            moved = False
+            for index in range(first, min(first + TOGETHER, len(parts))):
+                part = parts[index]
+                settled = part.settled  # looked at before how much has come
+                begin, end = taken[index], (part.start or 0) + part.received
+                if end - begin >= (1 if settled else PIECE):
+                    taken[index] = min(end, begin + PIECE)
+                    self._take(begin, taken[index])
+                    moved = True
+            if moved:
+                continue
+            part = parts[first]
+            if part.failed:
+                return
+            if part.settled:
+                first += 1
+            else:
+                self._fetcher.wait_received(part, taken[first] - (part.start or 0) + PIECE)
+
+    def _take(self, start: int, stop: int) -> None:
+        # Released at once, exceptions or not: nothing may look at the buffer after the call.
+        with (
+            memoryview(self._destination) as received,
+            received[start + self._shift : stop + self._shift] as view,
+        ):
+            self._source.verifier.take(start, view)
