@@ -40,7 +40,8 @@ class S3ClientConfig:
 
     Args:
         throughput_target_gbps: gigabits per second to aim at; the number of connections follows.
-        part_size: bytes of one request of a large read, from 4 KiB up.
+        part_size: bytes of one request of a large read, from 4 KiB up. Left at 8 MiB, a read into
+            a buffer chooses more by itself: up to 128 MiB, an even share for each connection.
         unsigned: send requests without a signature, for public buckets.
         force_path_style: put the bucket into the path instead of the host name.
         max_attempts: how often a request is sent before its error is raised, at least 1.

@@ -5,8 +5,10 @@ has come already, of all parts in turn, for it would only wait otherwise.
 
 The size of an object that is met for the first time is told by the first answer. A destination of
 ordinary size waits for that with the other parts; for a large one they are sent at once, because
-nobody provides so much memory for an object that is much smaller: the time to the first byte then
-passes once, not twice. A part past the object's end comes to nothing.
+hardly anybody provides so much memory for an object that is much smaller: the time to the first
+byte then passes once, not twice. A part past the object's end comes to nothing. Spares are offered
+with them, so that a connection without a part, or done with it, relieves those that have long to
+go.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ class _Filling:
         self._destination = destination
         self._shift = shift  # from the object's offsets to the destination's
         self._parts: list[Transfer] = []
+        self._spares: list[Transfer] = []
 
     def run(self, start: int, stop: int) -> int:
         source = self._source
@@ -66,8 +69,11 @@ class _Filling:
             stop = min(stop, source.size)
         if start >= stop:
             return start
-        ranges = split(start, stop, self._session.part_size(stop - start))
+        size = self._session.part_size(stop - start)
+        ranges = split(start, stop, size)
         try:
+            if size > self._session.config.part_size:
+                self._offer_spares()
             if source.size is not None:
                 self._submit(ranges)
             elif stop - start >= SURE_SIZE:
@@ -79,14 +85,33 @@ class _Filling:
                 self._submit([(first, min(last, stop)) for first, last in ranges[1:]])
             self._verify(start, stop)
             self._fetcher.wait_settled(self._lane)
-            for part in self._parts:
+            self._fetcher.recall(self._lane)
+            for part in (*self._parts, *self._spares):
                 if part.failed:
                     raise part.error
-                source.learn(part.total, part.etag)
+                if part.settled:
+                    source.learn(part.total, part.etag)
+            self._count_spares()
         except BaseException:
             self._fetcher.cancel(self._lane)
             raise
         return stop
+
+    def _offer_spares(self) -> None:
+        self._spares = [
+            self._source.transfer(self._lane, 0, 0, destination=self._destination)
+            for _ in range(self._fetcher.max_connections)
+        ]
+        signed = self._session.signer.sign(self._source.request)
+        for spare in self._spares:
+            spare.sign(signed)
+        self._fetcher.offer(self._spares)
+
+    def _count_spares(self) -> None:
+        for spare in self._spares:
+            if spare.settled:
+                for counters in (self._source.counters, self._session.counters):
+                    counters.count_request("GetObject")
 
     def _submit(self, ranges: list[tuple[int, int]]) -> None:
         parts = [
@@ -152,6 +177,10 @@ class _Filling:
                 first += 1
             else:
                 self._fetcher.wait_received(part, taken[first] - (part.start or 0) + PIECE)
+        self._fetcher.wait_settled(self._lane)
+        for spare in self._spares:
+            if spare.done:
+                self._take(spare.start or 0, spare.stop or 0)
 
     def _take(self, start: int, stop: int) -> None:
         # Released at once, exceptions or not: nothing may look at the buffer after the call.

@@ -6,6 +6,12 @@ from s3reader._ext.threads cimport pthread_cond_t
 # What a waiter waits for; asked under the lock.
 ctypedef bint (*Condition)(void *context) noexcept nogil
 
+# The conditions there are, of an Exchange or a LaneState.
+cdef bint has_come(void *exchange) noexcept nogil
+cdef bint has_settled(void *lane) noexcept nogil
+cdef bint is_over(void *lane) noexcept nogil
+cdef bint is_abandoned(void *lane) noexcept nogil
+
 # The I/O thread's body; the context is a Loop.
 cdef void *run_thread(void *context) noexcept nogil
 

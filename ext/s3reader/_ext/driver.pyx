@@ -10,10 +10,11 @@ The I/O thread is a plain thread that never touches Python; it sleeps while ther
 A Python thread drives without the GIL and touches nothing of Python either.
 """
 
+from s3reader._ext.exchange cimport Exchange, LaneState, is_settled
 from s3reader._ext.libcurl cimport curl
 from s3reader._ext.loop cimport has_work, rest, shut_down, turn
 from s3reader._ext.threads cimport (
-    cond_wait, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock)
+    cond_wait, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock)
 
 cdef double FOREVER = 1e18          # monotonic time that never comes
 cdef double IDLE = 60.0             # seconds; a call ends the wait, this is for a lost one
@@ -33,6 +34,27 @@ cdef void drive(Loop *loop, Condition there, void *context, double until) noexce
         rest(loop, until)
         pthread_mutex_lock(&loop.lock)
     loop.driven = False
+
+
+cdef bint has_come(void *exchange) noexcept nogil:
+    """The bytes or the head that are awaited, or the end of it."""
+    return is_settled((<Exchange *> exchange).phase) or load(&(<Exchange *> exchange).awaited) < 0
+
+
+cdef bint is_over(void *lane) noexcept nogil:
+    """Nothing of the lane is on its way any more, or something failed."""
+    return (<LaneState *> lane).outstanding == 0 or (<LaneState *> lane).failures > 0
+
+
+cdef bint has_settled(void *lane) noexcept nogil:
+    """Enough of a lane that collects can be taken, or nothing is on its way."""
+    return ((<LaneState *> lane).settled >= (<LaneState *> lane).enough
+            or (<LaneState *> lane).outstanding == 0)
+
+
+cdef bint is_abandoned(void *lane) noexcept nogil:
+    """Nothing of the lane runs any more; what Python is deciding about never will again."""
+    return (<LaneState *> lane).outstanding <= (<LaneState *> lane).judging
 
 
 cdef bint wait_until(

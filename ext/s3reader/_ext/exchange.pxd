@@ -26,6 +26,7 @@ cdef enum Method:
 
 cdef enum Phase:
     PHASE_NEW                       # not submitted
+    PHASE_SPARE                     # among its lane's spares, without a range of its own
     PHASE_QUEUED                    # in its lane, or waiting for a retry's delay
     PHASE_RUNNING                   # on an easy handle
     PHASE_REPORTED                  # something unusual came back; Python decides
@@ -71,6 +72,7 @@ cdef struct LaneState:
     int64_t outstanding             # exchanges that are QUEUED, RUNNING or REPORTED
     int64_t judging                 # of those, the ones Python is deciding about right now
     int64_t failures                # exchanges that are FAILED or CANCELLED
+    Exchange *spares                # that may relieve what runs long, see `relief`
     bint closed                     # cancelled for good: what is not settled yet will be CANCELLED
     bint collects                   # has its settled exchanges taken in the order they settled
     Exchange *settled_first         # FIFO of those that were not taken yet
@@ -103,6 +105,8 @@ cdef struct Exchange:
     # What came back on the latest attempt.
     Head head
     bint hedged                     # it was sent a second time
+    bint cut                        # a spare has the rest: the body goes on behind the stop
+    int64_t resumed                 # received when this attempt began
     bint accepted                   # the head fits what was asked: the body goes to its place
     int64_t head_known              # 1 once a head was accepted, on any attempt (atomic)
     char *text                      # an error's body or a document, owned

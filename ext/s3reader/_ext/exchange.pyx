@@ -41,7 +41,8 @@ cdef void exchange_begin(Exchange *exchange) noexcept nogil:
     """Forget the attempt before and write the request lines of the next one."""
     cdef curl_slist *headers = exchange.headers
     head_reset(&exchange.head)
-    exchange.accepted = exchange.hedged = False
+    exchange.accepted = exchange.hedged = exchange.cut = False
+    exchange.resumed = exchange.received
     exchange.text_length = 0
     exchange.fault = FAULT_NONE
     exchange.unresolved = exchange.result == CURLE_COULDNT_RESOLVE_HOST
@@ -235,8 +236,10 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
     if not exchange.accepted:
         return keep_text(exchange, data, length)
     if <int64_t> length > wanted(exchange) - received:
-        exchange.fault = FAULT_LONG_BODY
-        return 0
+        if not exchange.cut:
+            exchange.fault = FAULT_LONG_BODY
+            return 0
+        length = <size_t> (wanted(exchange) - received)
     if exchange.scatter != NULL:
         scatter_bytes(exchange.scatter, exchange.start + received, data, length)
     else:
@@ -248,7 +251,8 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
     exchange.progress = exchange.activity
     exchange.lane.tally.bytes_received += length
     exchange.lane.client_tally.bytes_received += length
-    return length
+    # Where a spare has the rest, no more is to come.
+    return 0 if exchange.cut and received == wanted(exchange) else length
 
 
 cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil:

@@ -17,7 +17,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from s3reader._ext cimport process
-from s3reader._ext.driver cimport call_driver, run_thread, wait_until
+from s3reader._ext.driver cimport (
+    call_driver, has_come, has_settled, is_abandoned, is_over, run_thread, wait_until)
 from s3reader._ext.exchange cimport (
     OPEN_END, PHASE_CANCELLED, PHASE_DONE, PHASE_FAILED, PHASE_NEW, PHASE_REPORTED, Exchange,
     LaneState, Phase, Slot, is_settled)
@@ -25,6 +26,7 @@ from s3reader._ext.libcurl cimport curl
 from s3reader._ext.loop cimport open_loop
 from s3reader._ext.pace cimport pace_throttled
 from s3reader._ext.queues cimport close_lane, delay_until, enqueue, pop_report, settle
+from s3reader._ext.relief cimport offer_spare, recall_spares
 from s3reader._ext.threads cimport (
     cond_init, cond_wait, load, monotonic, pthread_cond_broadcast, pthread_cond_destroy,
     pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
@@ -32,29 +34,6 @@ from s3reader._ext.threads cimport (
 from s3reader._ext.transfer cimport Lane
 
 cdef double SIGNAL_INTERVAL = 0.1   # seconds between looks for Ctrl-C while waiting
-
-
-# What is waited for, see `wait_until`.
-
-cdef bint has_come(void *exchange) noexcept nogil:
-    """The bytes or the head that are awaited, or the end of it."""
-    return is_settled((<Exchange *> exchange).phase) or load(&(<Exchange *> exchange).awaited) < 0
-
-
-cdef bint is_over(void *lane) noexcept nogil:
-    """Nothing of the lane is on its way any more, or something failed."""
-    return (<LaneState *> lane).outstanding == 0 or (<LaneState *> lane).failures > 0
-
-
-cdef bint has_settled(void *lane) noexcept nogil:
-    """Enough of a lane that collects can be taken, or nothing is on its way."""
-    return ((<LaneState *> lane).settled >= (<LaneState *> lane).enough
-            or (<LaneState *> lane).outstanding == 0)
-
-
-cdef bint is_abandoned(void *lane) noexcept nogil:
-    """Nothing of the lane runs any more; what Python is deciding about never will again."""
-    return (<LaneState *> lane).outstanding <= (<LaneState *> lane).judging
 
 
 class FetcherClosed(ValueError):
@@ -206,6 +185,28 @@ cdef class Fetcher:
             pthread_mutex_unlock(&self.loop.lock)
         else:
             self._wake()
+
+    def offer(self, transfers):
+        """Have signed transfers of no range at hand, to relieve those of their lane that run long.
+
+        They are settled only where they came to a use. `cancel` or `recall` takes the others back.
+        """
+        cdef Transfer transfer
+        self._usable()
+        for transfer in transfers:
+            if transfer.exchange.phase != PHASE_NEW or transfer.exchange.url == NULL:
+                raise RuntimeError("a spare is signed, and offered once")
+            pthread_mutex_lock(&self.loop.lock)
+            transfer.fetcher = self
+            if not transfer.exchange.lane.closed:
+                offer_spare(transfer.exchange.lane, &transfer.exchange)
+            pthread_mutex_unlock(&self.loop.lock)
+
+    def recall(self, Lane lane not None):
+        """Take back the spares that did not come to a use."""
+        pthread_mutex_lock(&self.loop.lock)
+        recall_spares(&lane.state)
+        pthread_mutex_unlock(&self.loop.lock)
 
     def resubmit(self, Transfer transfer not None, double delay=0):
         """Put a reported transfer back, ``delay`` seconds from now; it resumes where it broke."""

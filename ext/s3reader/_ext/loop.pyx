@@ -3,8 +3,9 @@
 Actors: Python threads put exchanges into lanes; the loop takes one from each lane in turn, runs as
 many at once as the pace allows, and settles them when every byte is in place. Whatever else
 happens becomes a report that Python decides about and may put back, so the loop holds no policy
-but two: it watches the two timeouts that libcurl does not have (first byte, stall), and sends what
-is late a second time where the client asked for that (``hedge``).
+but three: it watches the timeouts that libcurl does not have (``timeouts``), sends what is late a
+second time where the client asked for that (``hedge``), and has idle connections take over from
+those that have long to go (``relief``).
 
 Which thread runs the loop's turns is not decided here (see ``driver``). The lock is never held
 while libcurl runs, and libcurl's callbacks never take it: who waits for bytes or a head is looked
@@ -16,25 +17,27 @@ from libc.stdint cimport int64_t
 
 from s3reader._ext.easy cimport open_easy
 from s3reader._ext.exchange cimport (
-    FAULT_FIRST_BYTE_TIMEOUT, FAULT_NO_MEMORY, FAULT_STALE_SIGNATURE, FAULT_STALL_TIMEOUT,
-    FAULT_NONE, FAULT_STATUS, PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING, Exchange, Fault, Slot,
-    exchange_begin, exchange_conclude, is_document, slot_count, slot_prepare, slot_withdraw)
+    FAULT_NO_MEMORY, FAULT_NONE, FAULT_STALE_SIGNATURE, PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING,
+    Exchange, Fault, Slot, exchange_begin, exchange_conclude, slot_count, slot_prepare,
+    slot_withdraw)
 from s3reader._ext.hedge cimport hedge_due, hedge_may, hedge_measure, hedge_started
 from s3reader._ext.libcurl cimport (
-    CURLE_OK, CURLINFO_PRETRANSFER_TIME_T, CURLMOPT_MAXCONNECTS, CURLMOPT_PIPELINING,
-    CURLMSG_DONE, CURLMsg, CURLOPT_ERRORBUFFER, curl, get_microseconds, get_private,
-    set_multi_long, set_pointer)
+    CURLE_OK, CURLMOPT_MAXCONNECTS, CURLMOPT_PIPELINING, CURLMSG_DONE, CURLMsg,
+    CURLOPT_ERRORBUFFER, curl, get_private, set_multi_long, set_pointer)
 from s3reader._ext.pace cimport pace_room, pace_started, pace_succeeded, pace_wait
 from s3reader._ext.queues cimport cancel_waiting, dequeue, promote_delayed, report, settle
+from s3reader._ext.relief cimport relieve
 from s3reader._ext.response cimport head_free, head_reset
 from s3reader._ext.threads cimport (
     fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
     store)
+from s3reader._ext.timeouts cimport timed_out
 
 cdef enum:
-    DOCUMENT_STALLS = 10            # stall timeouts for all of a page: at 30 s, 14 KB/s of 4 MiB
     SWEEP_MS = 100                  # how often timeouts are looked at; they are seconds long
     IDLE_MS = 60000                 # a wake-up ends the wait; this is for a lost one
+
+cdef double RELIEF_INTERVAL = 0.02  # seconds between looks for what an idle connection could do
 
 
 cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
@@ -98,9 +101,12 @@ cdef bint start(Loop *loop, Exchange *exchange) noexcept nogil:
     return True
 
 
+cdef bint is_unthrottled(Loop *loop) noexcept nogil:
+    return loop.pace.rate == 0 and loop.pace.limit == loop.pace.ceiling
+
+
 cdef bint may_hedge(Loop *loop) noexcept nogil:
-    return (hedge_may(&loop.hedge) and loop.running < loop.slot_count
-            and loop.pace.rate == 0 and loop.pace.limit == loop.pace.ceiling)
+    return (hedge_may(&loop.hedge) and loop.running < loop.slot_count and is_unthrottled(loop))
 
 
 cdef void hedge_late(Loop *loop) noexcept nogil:
@@ -185,6 +191,16 @@ cdef void start_ready(Loop *loop) noexcept nogil:
         exchange.next = batch
         batch = exchange
         room -= 1
+    if room > 0 and loop.running > 0 and loop.now - loop.relieved >= RELIEF_INTERVAL:
+        loop.relieved = loop.now
+        while room > 0 and is_unthrottled(loop):
+            exchange = relieve(loop.slots, loop.slot_count, loop.now)
+            if exchange == NULL:
+                break
+            exchange.phase = PHASE_RUNNING
+            exchange.next = batch
+            batch = exchange
+            room -= 1
     pthread_mutex_unlock(&loop.lock)
     batch = reversed_list(batch)
     while batch != NULL:
@@ -259,31 +275,6 @@ cdef void collect_finished(Loop *loop) noexcept nogil:
         pthread_mutex_unlock(&loop.lock)
 
 
-cdef Fault kept_waiting(Loop *loop, Exchange *exchange) noexcept nogil:
-    """The fault of what is no object's data and comes drop by drop, each in time for the stall's.
-    """
-    cdef double waited = loop.now - exchange.answered
-    if exchange.accepted or loop.stall_timeout <= 0:
-        return FAULT_NONE
-    if is_document(exchange):
-        return FAULT_STALL_TIMEOUT if waited > DOCUMENT_STALLS * loop.stall_timeout else FAULT_NONE
-    # The status is known, what came of the body will do.
-    return FAULT_STATUS if waited > loop.stall_timeout else FAULT_NONE
-
-
-cdef Fault timed_out(Loop *loop, Slot *slot) noexcept nogil:
-    cdef int64_t sent
-    if slot.head.complete:
-        if 0 < loop.stall_timeout < loop.now - slot.exchange.activity:
-            return FAULT_STALL_TIMEOUT
-        return kept_waiting(loop, slot.exchange)
-    # Before the request is sent libcurl's own connect timeout rules.
-    sent = get_microseconds(slot.easy, CURLINFO_PRETRANSFER_TIME_T)
-    if sent > 0 and 0 < loop.first_byte_timeout < loop.now - slot.started - sent * 1e-6:
-        return FAULT_FIRST_BYTE_TIMEOUT
-    return FAULT_NONE
-
-
 cdef void sweep(Loop *loop) noexcept nogil:
     cdef int index
     cdef Slot *slot
@@ -297,7 +288,7 @@ cdef void sweep(Loop *loop) noexcept nogil:
         exchange = slot.exchange
         if exchange == NULL:
             continue
-        fault = timed_out(loop, slot)
+        fault = timed_out(slot, loop.now, loop.first_byte_timeout, loop.stall_timeout)
         if fault == FAULT_NONE:
             continue
         if slot.rival != NULL:

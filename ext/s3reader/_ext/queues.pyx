@@ -8,6 +8,7 @@ about waits among the reports. Everything here runs under the loop's lock and is
 
 from s3reader._ext.exchange cimport (
     PHASE_CANCELLED, PHASE_DONE, PHASE_QUEUED, PHASE_REPORTED)
+from s3reader._ext.relief cimport recall_spares
 from s3reader._ext.threads cimport load, pthread_cond_broadcast
 
 
@@ -154,6 +155,7 @@ cdef void close_lane(Queues *queues, LaneState *lane) noexcept nogil:
     """Settle what a lane has waiting; what runs is settled by the loop's next turn."""
     cdef Exchange *waiting = lane.first
     lane.closed = True
+    recall_spares(lane)
     if lane.outstanding == 0:
         return
     lane.first = lane.last = NULL

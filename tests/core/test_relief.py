@@ -1,0 +1,167 @@
+"""Relief: a connection that has nothing to do takes over half of what another has left."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import zlib
+from collections.abc import Callable
+
+import pytest
+from servers.faults import ETAG, Fault, cut, headers, pattern, status
+from servers.scripted import Reply, Request, ScriptedServer, object_script
+from transfers import stays_poisoned, wait_until
+
+from s3reader.errors import ObjectChangedError, ObjectNotFoundError
+from s3reader.source import ObjectSource
+
+MiB = 1024 * 1024
+DATA = pattern(20 * MiB)
+HALF = 10 * MiB  # of two connections, each has one
+SLOW = 1.5  # seconds that the first half's answer rests, after...
+RESTS_AT = MiB
+
+OpenSource = Callable[..., tuple[ObjectSource, ScriptedServer]]
+
+
+class SlowStart:
+    """Serves an object; what begins at 0 rests once, what relieves it is spoilt by ``fault``."""
+
+    def __init__(self, fault: Fault | None = None, times: int = 1, **told: str) -> None:
+        self._right = object_script(DATA, ETAG, told)
+        self._fault = fault
+        self._times = times
+
+    def __call__(self, request: Request) -> Reply:
+        reply = self._right(request)
+        asked = request.range
+        if asked is None or asked[0] == HALF:
+            return reply
+        if asked[0] == 0:
+            return dataclasses.replace(reply, delay_at=RESTS_AT, pause=SLOW)
+        if self._fault is not None and self._times > 0:
+            self._times -= 1
+            return self._fault(request, reply) or reply
+        return reply
+
+
+@pytest.fixture
+def slow(open_source: OpenSource) -> OpenSource:
+    def start(*script: object, **told: str) -> tuple[ObjectSource, ScriptedServer]:
+        settings = {"part_size": 8 * MiB, "max_connections": 2}
+        source, server = open_source(SlowStart(*script, **told), **settings)  # type: ignore[arg-type]
+        source.info()
+        return source, server
+
+    return start
+
+
+def ranges(server: ScriptedServer) -> list[tuple[int, int | None]]:
+    return [each.range for each in server.requests if each.range is not None]
+
+
+def test_late_part_is_relieved(slow: OpenSource) -> None:
+    source, server = slow()
+    target = bytearray(len(DATA))
+    assert source().readinto(target) == len(DATA)
+    assert target == DATA
+    asked = ranges(server)
+    assert asked[:2] == [(0, HALF), (HALF, len(DATA))]
+    assert len(asked) > 2
+    # A half of what was left when it was looked at, then a half of that.
+    assert asked[2][1] == HALF
+    assert HALF > asked[2][0] > HALF // 2
+    assert source.stats()["requests"]["GetObject"] == len(asked)
+    assert source.stats()["bytes_received"] == len(DATA)
+
+
+def test_object_is_read_again_afterwards(slow: OpenSource) -> None:
+    source, _ = slow()
+    target = bytearray(len(DATA))
+    for _ in range(2):
+        assert source().readinto(target) == len(DATA)
+        assert target == DATA
+        target[:] = bytes(len(DATA))
+
+
+@pytest.mark.parametrize("fault", [status(503, "SlowDown"), cut(100_000, reset=True), cut(30)])
+def test_relieving_request_that_fails_is_retried(slow: OpenSource, fault: Fault) -> None:
+    source, _ = slow(fault)
+    target = bytearray(len(DATA))
+    assert source().readinto(target) == len(DATA)
+    assert target == DATA
+    assert sum(source.stats()["retries"].values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (status(404, "NoSuchKey"), ObjectNotFoundError),
+        (status(412, "PreconditionFailed"), ObjectChangedError),
+        (headers(ETag='"another"'), ObjectChangedError),
+    ],
+)
+def test_relieving_request_that_fails_for_good_ends_the_read(
+    slow: OpenSource, fault: Fault, error: type[Exception]
+) -> None:
+    source, _ = slow(fault)
+    target = bytearray(len(DATA))
+    with pytest.raises(error):
+        source().readinto(target)
+    assert stays_poisoned(target)
+    assert source().readinto(target) == len(DATA)
+    assert target == DATA
+
+
+def test_checksum_covers_what_was_relieved(slow: OpenSource) -> None:
+    told = base64.b64encode(zlib.crc32(DATA).to_bytes(4, "big")).decode()
+    source, server = slow(**{"x-amz-checksum-crc32": told, "x-amz-checksum-type": "FULL_OBJECT"})
+    target = bytearray(len(DATA))
+    assert source().readinto(target) == len(DATA)
+    assert len(ranges(server)) > 2
+    assert source.verifier.integrity.verified == "whole"
+
+
+def test_cancelling_ends_the_relieving_request_too(
+    slow: OpenSource, in_thread: Callable[[Callable[[], int]], Callable[[], int]]
+) -> None:
+    source, server = slow(lambda request, reply: dataclasses.replace(reply, delay=30.0), 100)
+    target = bytearray(len(DATA))
+    stream = source()
+    reading = in_thread(lambda: stream.readinto(target))
+    wait_until(lambda: len(ranges(server)) > 2)
+    source.session.close()
+    with pytest.raises(ValueError, match="closed"):
+        reading()
+    assert stays_poisoned(target)
+
+
+def test_own_part_size_is_kept_to(open_source: OpenSource) -> None:
+    source, server = open_source(SlowStart(), part_size=5 * MiB, max_connections=2)
+    source.info()
+    target = bytearray(len(DATA))
+    assert source().readinto(target) == len(DATA)
+    assert target == DATA
+    assert sorted(ranges(server)) == [(at, at + 5 * MiB) for at in range(0, len(DATA), 5 * MiB)]
+
+
+def test_large_buffer_does_not_wait_for_the_size(open_source: OpenSource) -> None:
+    source, server = open_source(object_script(DATA), part_size=8 * MiB, max_connections=4)
+    target = bytearray(48 * MiB)
+    assert source().readinto(target) == len(DATA)
+    assert target[: len(DATA)] == DATA
+    asked = ranges(server)
+    assert {(0, 12 * MiB), (12 * MiB, 24 * MiB), (24 * MiB, 36 * MiB)} <= set(asked)
+    assert source.size == len(DATA)
+    assert source.stats()["retries"] == {}
+
+
+def test_large_buffer_mixes_no_versions(open_source: OpenSource) -> None:
+    old, new = object_script(DATA, '"old"'), object_script(DATA, '"new"')
+    source, _ = open_source(
+        lambda request: (new if (request.range or (0, 0))[0] else old)(request),
+        part_size=8 * MiB,
+        max_connections=4,
+    )
+    with pytest.raises(ObjectChangedError):
+        source().readinto(bytearray(40 * MiB))
