@@ -145,6 +145,25 @@ class Objects:
         return os.getpid(), zlib.crc32(buffer[:count])
 
 
+class Batches:
+    """A dataset that reads the objects of a batch together: their checksums."""
+
+    def __init__(self, client: S3Client, bucket: str, keys: list[str]) -> None:
+        self.client = client
+        self.bucket = bucket
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> int:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[int]:
+        keys = [self.keys[index] for index in indices]
+        return [zlib.crc32(one.data) for one in self.client.read_many(self.bucket, keys)]
+
+
 class Mortal(Objects):
     """The same, but one item's worker is killed by SIGKILL while it reads."""
 

@@ -79,6 +79,19 @@ def test_workers_that_stay_read_epoch_after_epoch(client: S3Client, method: str)
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_batches_are_read_together(client: S3Client, method: str) -> None:
+    dataset = processes.Batches(client, "bucket", KEYS)
+    workers = 2 if method == "fork" else 1
+    loader = data.DataLoader(
+        dataset, batch_size=3, num_workers=workers, multiprocessing_context=method
+    )
+    half_read = client.read_many("bucket", KEYS)
+    assert bytes(next(half_read).data) == DATA
+    assert [batch.tolist() for batch in loader] == [[CHECKSUM] * 3, [CHECKSUM] * 3, [CHECKSUM] * 2]
+    assert [bytes(one.data) for one in half_read] == [DATA] * (len(KEYS) - 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_worker_killed_while_it_reads_harms_nobody_else(client: S3Client, method: str) -> None:
     mortal = processes.Mortal(client, "bucket", KEYS, mortal=3)
     half_read = client.get_object("bucket", "key")
