@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,16 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from measure import ENVIRONMENT
 from objects import BUCKET
-from serving import Nginx
+from serving import PLAIN, SHAPED, Nginx
 from trial import Memory
 
 CONTENDERS = ("torch", "s3reader", "s3reader unverified", "s3torchconnector")
 TOGETHER = ("s3reader", "s3reader cooperative")
 RANKS = 4
+PART = 8 * 1024 * 1024
+"""Bytes of a request at most."""
+NEAR = 2 * 1024 * 1024
+"""Bytes between items that are cheaper to fetch than to ask for the next item by itself."""
 
 
 def sizes(case: str, scale: float) -> list[int]:
@@ -104,6 +108,9 @@ def load(contender: str, root: str, endpoint: str, case: str, scale: float) -> d
     reader = reader_of(contender, root, endpoint, case)
     # Touched: the pages of new memory would cost every contender the same.
     state = {name: torch.full((count,), -1.0) for name, count, _ in wanted(case, scale)}
+    reading = timed_reading(reader)
+    if rank >= 0:
+        dist.barrier()
     memory = Memory()
     before = resource.getrusage(resource.RUSAGE_SELF)
     begun = time.perf_counter()
@@ -124,7 +131,44 @@ def load(contender: str, root: str, endpoint: str, case: str, scale: float) -> d
         "extra": extra,
         "bytes": sum(tensor.nbytes for tensor in state.values()),
         "received": stats.get("bytes_received"),
+        # The rest is torch's: reading the metadata and planning, which nobody is spared.
+        "reading": reading[0],
+        "requests_needed": requests_needed(local, state),
     }
+
+
+def timed_reading(reader: Any) -> list[float]:
+    """Where the seconds will stand that a storage reader takes to carry out its plan."""
+    seconds = [0.0]
+    read_data = reader.read_data
+
+    def timed(plan: Any, planner: Any) -> Any:
+        begun = time.perf_counter()
+        done = read_data(plan, planner)
+        seconds[0] = time.perf_counter() - begun
+        return done
+
+    reader.read_data = timed
+    return seconds
+
+
+def requests_needed(local: Any, names: Collection[str]) -> int:
+    """Requests of 8 MiB at most for the wanted items, neighbours together, and for the metadata."""
+    stored = local.read_metadata().storage_data
+    ranges = sorted(
+        (info.relative_path, info.offset, info.offset + info.length)
+        for index, info in stored.items()
+        if index.fqn in names
+    )
+    lengths: list[int] = []
+    previous: tuple[str, int, int] | None = None
+    for file, start, stop in ranges:
+        if previous and previous[0] == file and start - previous[2] <= NEAR:
+            lengths[-1] += stop - previous[2]
+        else:
+            lengths.append(stop - start)
+        previous = file, start, stop
+    return 1 + sum(-(-length // PART) for length in lengths)
 
 
 def run(arguments: list[Any], ranks: int, folder: Path) -> list[dict[str, Any]]:
@@ -142,15 +186,15 @@ def run(arguments: list[Any], ranks: int, folder: Path) -> list[dict[str, Any]]:
     return [json.loads(result.splitlines()[-1]) for result in results]
 
 
-def measure(folder: Path, scale: float, rounds: int, cases: list[str]) -> None:
+def measure(folder: Path, scale: float, rounds: int, cases: list[str], shaped: bool) -> None:
     """All cases; prints a table."""
     root = folder / "root"
     (folder / "work").mkdir()
     for case in {case.partition(" ")[0] for case in cases}:
         make(root / BUCKET / case, case, scale)
-    print("| case | contender | GB/s | CPU s/GB | memory beside MB | requests | fetched/needed |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    with Nginx(root, folder / "work") as server:
+    print("| case | contender | GB/s | CPU s/GB | planning s | MB beside | requests | of | bytes |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    with Nginx(root, folder / "work", SHAPED if shaped else PLAIN) as server:
         for case in cases:
             kind, _, together = case.partition(" ")
             ranks = RANKS if together else 0
@@ -165,6 +209,8 @@ def measure(folder: Path, scale: float, rounds: int, cases: list[str]) -> None:
                     total["wall"] = max(one["wall"] for one in done)
                     total["requests"] = server.traffic_since(position).requests
                     total["needed"] = done[0]["bytes"]
+                    total["requests_needed"] = done[0]["requests_needed"]
+                    total["planning"] = max(one["wall"] - one["reading"] for one in done)
                     runs[name].append(total)
             for name, results in runs.items():
                 print(row(case, name, results), flush=True)
@@ -178,9 +224,11 @@ def row(case: str, name: str, results: list[dict[str, Any]]) -> str:
 
     gigabytes = median("bytes") / 1e9
     fetched = median("received") / median("needed")
+    needed = median("requests_needed")
     return (
         f"| {case} | {name} | {gigabytes / median('wall'):.2f} | {median('cpu') / gigabytes:.2f} "
-        f"| {median('extra') / 1e6:.0f} | {median('requests'):.0f} "
+        f"| {median('planning'):.2f} "
+        f"| {median('extra') / 1e6:.0f} | {median('requests'):.0f} | {needed:.0f} "
         f"| {f'{fetched:.3f}' if fetched else '-'} |"
     )
 
@@ -191,6 +239,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the bytes, one round")
     parser.add_argument("--rounds", type=int, help="how often each contender loads (3)")
     parser.add_argument("--case", action="append", help="large, small, sparse or 'large together'")
+    parser.add_argument("--shaped", action="store_true", help="from a server shaped like S3")
     parser.add_argument("--load", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.load:
@@ -202,7 +251,7 @@ def main() -> None:
         folder.chmod(0o755)
         cases = options.case or ["large", "small", "sparse", "large together"]
         rounds = options.rounds or (1 if options.quick else 3)
-        measure(folder, 0.1 if options.quick else 1.0, rounds, cases)
+        measure(folder, 0.1 if options.quick else 1.0, rounds, cases, options.shaped)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
