@@ -311,6 +311,22 @@ def load_replicated(reader: Callable[[], Any], layout: str = "plain") -> list[st
     return _differing(state)
 
 
+def load_tied(reader: Callable[[], Any]) -> list[str]:
+    """Load all of it on every rank, on the first into targets of which two share memory."""
+    state = _replicated(0.0)
+    shared = torch.zeros(8, 50)
+    if dist.get_rank() == 0:
+        state["t3"], state["t7"] = shared[:4], shared
+    dcp.load(state, storage_reader=reader())
+    if dist.get_rank() == 0:
+        expected = _replicated()
+        both = torch.cat([expected["t3"], expected["t7"][4:]])
+        fitting = torch.equal(shared, both) or torch.equal(shared, expected["t7"])
+        del state["t3"], state["t7"]
+        return _differing(_replicated() | state) + ([] if fitting else ["shared"])
+    return _differing(state)
+
+
 def load_in_pairs(reader: Callable[..., Any]) -> list[str]:
     """Two groups of two ranks that load by themselves."""
     pairs = [dist.new_group([0, 2]), dist.new_group([1, 3])]

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from s3reader.errors import S3Exception
 
 from .items import Entry
-from .landing import takes_all
+from .landing import span, takes_all
 from .load import Kept, Loader, tensor_requests
 
 _log = logging.getLogger("s3reader")
@@ -102,8 +102,16 @@ class Group:
         self.rank = dist.get_rank(group)
         self.size = dist.get_world_size(group)
 
-    def agree(self, sharing: Sharing | None, entries: Iterable[Entry]) -> bool:
-        """Whether all ranks have the same sharing and want what it says; collective."""
+    def agree(
+        self, sharing: Sharing | None, entries: Iterable[Entry], alone: set[Place]
+    ) -> Sharing | None:
+        """What is shared, if all ranks have the same sharing and want what it says; collective.
+
+        Args:
+            sharing: of this rank's plan.
+            entries: what this rank wants.
+            alone: what it has to read itself; then all do.
+        """
         own = {place_of(entry) for entry in entries}
         reason = ""
         if sharing is None:
@@ -112,12 +120,14 @@ class Group:
             reason = "its plan is another than the one that was shared out"
         elif "gloo" not in str(dist.get_backend_config(self._group)):
             reason = "its process group has no gloo for CPU tensors"
-        said = self.gather((None if sharing is None else sharing.name, reason))
-        reasons = [f"rank {rank}: {why}" for rank, (_, why) in enumerate(said) if why]
-        if not reasons and len({name for name, _ in said}) == 1:
-            return True
+        said = self.gather((None if sharing is None else sharing.name, reason, alone))
+        reasons = [f"rank {rank}: {why}" for rank, (_, why, _) in enumerate(said) if why]
+        if sharing is not None and not reasons and len({name for name, _, _ in said}) == 1:
+            kept_out = set().union(*(places for _, _, places in said))
+            owners = {p: owner for p, owner in sharing.owners.items() if p not in kept_out}
+            return Sharing(sharing.name, owners, {p: sharing.wanting[p] for p in owners})
         _log.warning("every rank reads for itself: %s", "; ".join(reasons) or "plans differ")
-        return False
+        return None
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, by rank; collective."""
@@ -216,6 +226,24 @@ class Group:
 def place_of(entry: Entry) -> Place:
     """Which stored bytes an entry is."""
     return entry.file, entry.start, entry.stop
+
+
+def in_shared_memory(loader: Loader, entries: Iterable[Entry]) -> set[Place]:
+    """What goes to memory that something else goes to as well, such as tied weights.
+
+    It is right only when it is filled in the plan's order, and cannot wait there to be passed on.
+    """
+    found: set[Place] = set()
+    spans = sorted(
+        (*span(target), place_of(entry)) for entry in entries for target in loader.resolve(entry)
+    )
+    furthest, its_place = 0, ("", 0, 0)
+    for start, stop, place in spans:
+        if start < min(stop, furthest):
+            found |= {place, its_place}
+        if stop > furthest:
+            furthest, its_place = stop, place
+    return found
 
 
 def whole_target(entry: Entry, kept: Kept) -> torch.Tensor | None:

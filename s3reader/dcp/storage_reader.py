@@ -23,7 +23,7 @@ from s3reader.source import ObjectSource
 
 from ._torch import FileSystemReader, LoadPlan, LoadPlanner, Metadata, ReadItem
 from .collector import resting_collector, tenure
-from .cooperate import Group, Sharing, declined_by, place_of, share_out
+from .cooperate import Group, Place, Sharing, declined_by, in_shared_memory, place_of, share_out
 from .errors import CheckpointCorruptError, naming
 from .filesystem import S3FileSystem
 from .items import DEFAULT_GAP, Entry, Unplannable, entries_of, parts_of
@@ -201,21 +201,6 @@ class S3StorageReader(FileSystemReader):
         if self._metadata is None or not self._direct:
             return self._read_by_torch(plan, planner)
         group = self._group()
-        entries: list[Entry] = []
-        reason: Exception | None = None
-        try:
-            with resting_collector():
-                entries = self._entries_of(plan.items)
-                tenure()
-        except Exception as error:  # the other ranks are told before it goes on its way
-            reason = error
-        sharing = plan.storage_data if isinstance(plan.storage_data, Sharing) else None
-        together = group is not None and group.agree(None if reason else sharing, entries)
-        if isinstance(reason, Unplannable):
-            _log.warning("checkpoint %s is read item by item: %s", self.path, reason)
-            return self._read_by_torch(plan, planner)
-        if reason is not None:
-            raise reason
         loader = Loader(
             self.path,
             self.fs.client._session,
@@ -224,8 +209,26 @@ class S3StorageReader(FileSystemReader):
             verify=self._verify,
             arrived=self._arrived,
         )
+        entries: list[Entry] = []
+        alone: set[Place] = set()
+        reason: Exception | None = None
         try:
-            if group is not None and sharing is not None and together:
+            with resting_collector():
+                entries = self._entries_of(plan.items)
+                alone = in_shared_memory(loader, entries) if group is not None else alone
+                tenure()
+        except Exception as error:  # the other ranks are told before it goes on its way
+            reason = error
+        sharing = plan.storage_data if isinstance(plan.storage_data, Sharing) else None
+        if group is not None:
+            sharing = group.agree(None if reason else sharing, entries, alone)
+        if isinstance(reason, Unplannable):
+            _log.warning("checkpoint %s is read item by item: %s", self.path, reason)
+            return self._read_by_torch(plan, planner)
+        if reason is not None:
+            raise reason
+        try:
+            if group is not None and sharing is not None:
                 self._read_together(loader, entries, group, sharing)
             else:
                 self._read(loader, entries)

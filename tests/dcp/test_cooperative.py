@@ -74,6 +74,19 @@ def test_replicas_cost_one_read(
         assert len(asked) <= 4 + 1
 
 
+def test_rank_with_tied_weights(s3: Any, tmp_path: Path, upload: Any, maker: Any) -> None:
+    """What two items share memory for is read by each rank; the rest is still read once."""
+    folder = str(tmp_path / "checkpoint")
+    ranks.run_ranks(1, ranks.save_replicated, folder)
+    stored = (Path(folder) / "__0_0.distcp").stat().st_size
+    exact = S3ReaderConstructor.dcp_optimized(0)
+    reader = maker(upload(Path(folder)), reader_constructor=exact)
+    s3.reset()
+    assert ranks.run_ranks(2, ranks.load_tied, reader) == [[], []]
+    asked = [one for one in s3.requests("GetObject") if one.path.endswith(".distcp")]
+    assert sum(one.length for one in asked) < 1.1 * stored
+
+
 @pytest.mark.skipif(not GROUPS, reason="this torch loads only in groups that have global rank 0")
 def test_group_of_some_ranks(tmp_path: Path, upload: Any, maker: Any) -> None:
     folder = str(tmp_path / "checkpoint")
