@@ -1,7 +1,8 @@
-"""A host's name that does not resolve at first, as on a machine whose network comes up late.
+"""What a host's name resolves to: nothing, while the network is not up yet; or many addresses.
 
-The resolver is the C library's; a small library that is preloaded decides what it says of one name:
-nothing while a file is missing, then this machine.
+The resolver is the C library's; a small library that is preloaded decides what it says of two
+names: of one nothing while a file is missing, then this machine; of the other always four of this
+machine's addresses.
 """
 
 from __future__ import annotations
@@ -37,6 +38,16 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
             return EAI_NONAME;
         name = "127.0.0.1";
     }
+    if (name != NULL && strcmp(name, "wide.test") == 0) {
+        static const char *own[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"};
+        int failed = 0;
+        for (int index = 0; failed == 0 && index < 4; index++) {
+            failed = next(own[index], service, hints, found);
+            while (failed == 0 && *found != NULL)
+                found = &(*found)->ai_next;
+        }
+        return failed;
+    }
     return next(name, service, hints, found);
 }
 """
@@ -53,6 +64,20 @@ mock.patch("s3reader.judge.random.random", return_value=1.0).start()
 
 def client():
     return s3reader.S3Client(endpoint=f"http://late.test:{sys.argv[1]}", s3client_config=config)
+"""
+MANY_ADDRESSES = """
+import collections, os, re, sys
+import s3reader
+
+endpoint = f"http://wide.test:{sys.argv[1]}"
+config = s3reader.S3ClientConfig(unsigned=True, part_size=4096, force_path_style=True,
+                                 max_connections=32)
+client = s3reader.S3Client(endpoint=endpoint, s3client_config=config)
+client.get_object("bucket", "key").readinto(bytearray(4096 * 200))
+port = f"{int(sys.argv[1]):04X}"
+with open("/proc/self/net/tcp") as table:
+    peers = re.findall(rf" 0[0-4]00007F:[0-9A-F]{{4}} (0[1-4])00007F:{port} 01 ", table.read())
+print(len(set(peers)))
 """
 BETWEEN_READS = """
 shared = client()
@@ -73,14 +98,11 @@ assert client().get_object("bucket", "key").read() == DATA
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="preloads as Linux does")
-@pytest.mark.parametrize("code", [BETWEEN_READS, WITHIN_A_READ], ids=["between", "within"])
-def test_read_recovers_when_the_name_resolves(
-    scripted: Callable[..., ScriptedServer],
-    run_python: Callable[..., subprocess.CompletedProcess[str]],
-    tmp_path: Path,
-    code: str,
-) -> None:
+@pytest.fixture
+def resolver(tmp_path: Path) -> str:
+    """What to preload."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("preloads as Linux does")
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("needs a C compiler (Debian: apt-get install gcc)")
@@ -88,13 +110,30 @@ def test_read_recovers_when_the_name_resolves(
     source.write_text(RESOLVER)
     command = [compiler, "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"]
     subprocess.run(command, check=True)
-    server = scripted(FaultyObject(DATA))
     preloaded = [*os.environ.get("LD_PRELOAD", "").split(":"), str(library)]
-    done = run_python(
-        CLIENT + code,
-        str(server.port),
-        LD_PRELOAD=":".join(filter(None, preloaded)),
-        LATE_NAME=str(tmp_path / "known"),
-    )
+    return ":".join(filter(None, preloaded))
+
+
+@pytest.mark.parametrize("code", [BETWEEN_READS, WITHIN_A_READ], ids=["between", "within"])
+def test_read_recovers_when_the_name_resolves(
+    scripted: Callable[..., ScriptedServer],
+    run_python: Callable[..., subprocess.CompletedProcess[str]],
+    resolver: str,
+    tmp_path: Path,
+    code: str,
+) -> None:
+    server = scripted(FaultyObject(DATA))
+    known = str(tmp_path / "known")
+    done = run_python(CLIENT + code, str(server.port), LD_PRELOAD=resolver, LATE_NAME=known)
     assert (done.stderr, done.returncode) == ("", 0)
     assert server.requests
+
+
+def test_connections_spread_over_the_addresses(
+    run_python: Callable[..., subprocess.CompletedProcess[str]], resolver: str
+) -> None:
+    with ScriptedServer(FaultyObject(bytes(4096 * 200)), host="0.0.0.0") as server:
+        done = run_python(MANY_ADDRESSES, str(server.port), LD_PRELOAD=resolver)
+        assert server.connections > 4
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert int(done.stdout) > 1

@@ -99,9 +99,15 @@ class ScriptedServer:
     """Listens on a free loopback port from its creation on. A context manager.
 
     certificate: paths of a certificate chain and its key, in PEM, to speak TLS.
+    host: the address to listen on; "0.0.0.0" for all of this machine's.
     """
 
-    def __init__(self, script: Script, certificate: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        script: Script,
+        certificate: tuple[str, str] | None = None,
+        host: str = "127.0.0.1",
+    ) -> None:
         self._script = script
         self._lock = threading.Lock()
         self._requests: list[Request] = []
@@ -113,7 +119,7 @@ class ScriptedServer:
         if certificate is not None:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.load_cert_chain(*certificate)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server((host, 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
         self._acceptor.start()

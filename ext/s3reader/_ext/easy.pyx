@@ -8,7 +8,8 @@ https: what libcurl would do by itself, the policy in Python decides.
 from s3reader._ext.exchange cimport on_body, on_header
 from s3reader._ext.libcurl cimport (
     CURL, CURL_HTTP_VERSION_1_1, CURLE_OK, CURLHEADER_SEPARATE, CURLOPT_BUFFERSIZE, CURLOPT_CAINFO,
-    CURLOPT_CONNECTTIMEOUT_MS, CURLOPT_DISALLOW_USERNAME_IN_URL, CURLOPT_FOLLOWLOCATION,
+    CURLOPT_CONNECTTIMEOUT_MS, CURLOPT_DISALLOW_USERNAME_IN_URL, CURLOPT_DNS_CACHE_TIMEOUT,
+    CURLOPT_DNS_SHUFFLE_ADDRESSES, CURLOPT_FOLLOWLOCATION,
     CURLOPT_HEADERFUNCTION, CURLOPT_HEADEROPT, CURLOPT_HTTP09_ALLOWED,
     CURLOPT_HTTP_CONTENT_DECODING, CURLOPT_HTTP_VERSION, CURLOPT_NETRC, CURLOPT_NOPROXY,
     CURLOPT_NOSIGNAL, CURLOPT_PATH_AS_IS, CURLOPT_PROTOCOLS_STR, CURLOPT_PROXY,
@@ -42,6 +43,11 @@ cdef CURL *open_easy(EasyOptions *options) noexcept nogil:
     failed |= set_long(easy, CURLOPT_HEADEROPT, CURLHEADER_SEPARATE)
     failed |= set_long(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1)
     failed |= set_long(easy, CURLOPT_TCP_KEEPALIVE, 1)
+    # An endpoint has many addresses, and each can serve so many bytes a second: every connection
+    # looks the name up itself and takes any of them. That also finds a name that comes up late,
+    # for libcurl would remember that there was none.
+    failed |= set_long(easy, CURLOPT_DNS_CACHE_TIMEOUT, 0)
+    failed |= set_long(easy, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1)
     failed |= set_long(easy, CURLOPT_CONNECTTIMEOUT_MS, options.connect_timeout)
     failed |= set_string(easy, CURLOPT_PROTOCOLS_STR, b"http,https")
     failed |= set_string(easy, CURLOPT_USERAGENT, options.user_agent)

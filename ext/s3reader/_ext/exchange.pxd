@@ -113,7 +113,6 @@ cdef struct Exchange:
     size_t text_length
     size_t text_capacity
     Fault fault
-    bint unresolved                 # the attempt before found no address for the host's name
     int result                      # CURLcode
     int proxy_status                # of the proxy's answer to CONNECT; 0 where there was none
     char message[CURL_ERROR_SIZE]   # libcurl's words

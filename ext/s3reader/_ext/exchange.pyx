@@ -16,9 +16,9 @@ from libc.string cimport memcpy, strcmp
 from s3reader._ext.chunks cimport take_block
 from s3reader._ext.counters cimport Tally, tally_first_byte
 from s3reader._ext.libcurl cimport (
-    CURLE_COULDNT_RESOLVE_HOST, CURLE_OK, CURLE_RECV_ERROR, CURLINFO_HTTP_CONNECTCODE,
-    CURLINFO_NUM_CONNECTS, CURLINFO_PRETRANSFER_TIME_T, CURLINFO_REQUEST_SIZE,
-    CURLINFO_STARTTRANSFER_TIME_T, CURLOPT_DNS_CACHE_TIMEOUT, CURLOPT_ERRORBUFFER,
+    CURLE_OK, CURLE_RECV_ERROR, CURLINFO_HTTP_CONNECTCODE, CURLINFO_NUM_CONNECTS,
+    CURLINFO_PRETRANSFER_TIME_T, CURLINFO_REQUEST_SIZE, CURLINFO_STARTTRANSFER_TIME_T,
+    CURLOPT_ERRORBUFFER,
     CURLOPT_HEADERDATA, CURLOPT_HTTPGET, CURLOPT_HTTPHEADER, CURLOPT_NOBODY, CURLOPT_PRIVATE,
     CURLOPT_URL, CURLOPT_WRITEDATA, curl_slist, get_long, get_microseconds, set_long, set_pointer,
     set_string)
@@ -29,7 +29,6 @@ from s3reader._ext.threads cimport publish
 cdef enum:
     TEXT_LIMIT = 16 * 1024 * 1024   # a page of 1000 keys of 1024 escaped bytes has 3 to 4 MiB
     ERROR_LIMIT = 64 * 1024         # S3's error documents have less than 2 KiB
-    NAMES_KEPT = 60                 # seconds that an address is used again; libcurl's default
 
 
 cdef int64_t wanted(Exchange *exchange) noexcept nogil:
@@ -45,7 +44,6 @@ cdef void exchange_begin(Exchange *exchange) noexcept nogil:
     exchange.resumed = exchange.received
     exchange.text_length = 0
     exchange.fault = FAULT_NONE
-    exchange.unresolved = exchange.result == CURLE_COULDNT_RESOLVE_HOST
     exchange.result = exchange.proxy_status = 0
     exchange.message[0] = 0
     if exchange.method == GET_RANGE:
@@ -79,9 +77,6 @@ cdef int slot_prepare(Slot *slot) noexcept nogil:
         failed |= set_long(easy, CURLOPT_NOBODY, 1)
     else:
         failed |= set_long(easy, CURLOPT_HTTPGET, 1)
-    # libcurl remembers also that a name did not resolve: whoever tries again asks anew.
-    failed |= set_long(
-        easy, CURLOPT_DNS_CACHE_TIMEOUT, 0 if exchange.unresolved else NAMES_KEPT)
     failed |= set_string(easy, CURLOPT_URL, exchange.url)
     failed |= set_pointer(easy, CURLOPT_HTTPHEADER, exchange.lines)
     failed |= set_pointer(easy, CURLOPT_HEADERDATA, slot)
