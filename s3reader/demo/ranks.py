@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.api import CheckpointException
 
 from s3reader.demo.processes import deaf_to_ctrl_c
 
-GROUP_TIMEOUT = timedelta(seconds=60)
+GROUP_TIMEOUT = timedelta(seconds=180)
 STOP_TIMEOUT = 5.0  # seconds for a rank to end by itself, once it has told its result
 
 _context = multiprocessing.get_context("forkserver")
