@@ -130,6 +130,8 @@ class Batch(Iterator[FetchedObject]):
 
     def close(self) -> None:
         """Cancel what is on its way and let go of all memory. Idempotent."""
+        if self._closed:
+            return
         self._closed = True
         self._fetcher.cancel(self._lane)
         for wanted in self._held.values():

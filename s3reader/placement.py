@@ -79,6 +79,8 @@ class Rows(Placement):
 
     def close(self) -> None:
         self._destination.release()
+        # Whoever keeps the error of a batch does not keep the caller's buffer with it.
+        del self._memory
 
 
 class Buffers(Placement):
@@ -120,6 +122,9 @@ class Packed(Placement):
         self._memory.put(start, view)
         self._filled = stop
         return self._memory.view(start, stop), start
+
+    def close(self) -> None:
+        del self._memory
 
 
 def placement(into: object) -> Placement:

@@ -215,6 +215,23 @@ def test_nothing_is_written_after_close(client: S3Client, shelf: Shelf) -> None:
     assert list(batch) == []
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_buffer_is_the_callers_again_while_the_error_is_kept(
+    client: S3Client, shelf: Shelf, several: bool
+) -> None:
+    spoiled = shelf.go_wrong(status(403, "AccessDenied"), every=COUNT - 1)
+    flat = bytearray(COUNT * 6 * PART)
+    into = memoryview(flat).cast("B", (COUNT, 6 * PART)) if several else flat
+    batch = client.read_many("bucket", shelf.keys[1:], into=into)
+    with pytest.raises(AccessDeniedError) as met:
+        while True:
+            next(batch)
+    if several:
+        into.release()
+    flat.clear()
+    assert met.value.key == spoiled[-1]
+
+
 def test_client_that_is_closed_meanwhile(client: S3Client, shelf: Shelf) -> None:
     shelf.go_wrong(silent, every=2)
     batch = client.read_many("bucket", shelf.keys)
