@@ -12,7 +12,7 @@ import ctypes
 import logging
 import secrets
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,19 +135,34 @@ class Group:
         dist.all_gather_object(values, value, group=self._group)
         return values
 
-    def settle(self, failure: BaseException | None, declined: set[Place]) -> set[Place]:
-        """Go on only if all ranks can; what any of them declines to pass on. Collective.
+    def settle(
+        self, failure: BaseException | None, declined: set[Place], versions: Mapping[str, str]
+    ) -> tuple[set[Place], set[str]]:
+        """Go on only if all ranks can. Collective.
+
+        Args:
+            failure: of this rank.
+            declined: what it cannot pass on.
+            versions: ETags of the files that it has read.
+
+        Returns:
+            What any rank declines to pass on, and files of which ranks read different versions.
 
         Raises:
             S3Exception: another rank failed. This rank's own failure is raised as it is.
         """
-        said = self.gather((str(failure) if failure is not None else None, declined))
+        said = self.gather((str(failure) if failure is not None else None, declined, versions))
         if failure is not None:
             raise failure
-        failures = [f"rank {rank}: {text}" for rank, (text, _) in enumerate(said) if text]
+        failures = [f"rank {rank}: {text}" for rank, (text, _, _) in enumerate(said) if text]
         if failures:
             raise S3Exception(f"stopped because others failed: {'; '.join(failures)}")
-        return set().union(*(places for _, places in said))
+        seen: dict[str, set[str]] = {}
+        for _, _, theirs in said:
+            for file, etag in theirs.items():
+                seen.setdefault(file, set()).add(etag)
+        changed = {file for file, etags in seen.items() if len(etags) > 1}
+        return set().union(*(places for _, places, _ in said)), changed
 
     def global_rank(self, rank: int) -> int:
         """As torch's point-to-point calls count."""

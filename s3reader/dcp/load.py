@@ -119,7 +119,7 @@ class Loader:
             failed: Part | None = getattr(error, "part", None)
             entries = [current] if failed is None and current is not None else []
             entries = entries if failed is None else failed.items
-            raise in_checkpoint(error, self._describe(entries), _advice(error)) from error
+            raise in_checkpoint(error, self.describe(entries), advice(error)) from error
         finally:
             for part in parts:
                 for entry in part.items:
@@ -134,13 +134,14 @@ class Loader:
             self._clear(entry)
         entry.targets = None
 
-    def _describe(self, entries: Sequence[Entry]) -> str:
+    def describe(self, entries: Sequence[Entry], file: str = "a file") -> str:
+        """Some of the entries' names, their file and the checkpoint."""
         names = list(
             dict.fromkeys(request.dest_index.fqn for e in entries for request in e.requests)
         )
         shown = ", ".join(repr(name) for name in names[:3])
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        file = entries[0].file if entries else "a file"
+        file = entries[0].file if entries else file
         return f"{shown}{more} from {file} of checkpoint {self._path}"
 
     # Before a part is sent.
@@ -370,7 +371,8 @@ def _landing(entry: Entry) -> Landing:
     return entry.landing
 
 
-def _advice(error: S3Exception) -> str:
+def advice(error: S3Exception) -> str:
+    """What to do about it."""
     if isinstance(error, ObjectNotFoundError):
         return "The checkpoint is not complete: was it deleted, or its upload cut short?"
     if isinstance(error, ObjectChangedError):

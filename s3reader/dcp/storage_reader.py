@@ -17,6 +17,7 @@ from torch.futures import Future
 from s3reader.client import S3Client
 from s3reader.config import S3ClientConfig
 from s3reader.constructor import DCPOptimizedConstructor, S3ReaderConstructor
+from s3reader.errors import ObjectChangedError
 from s3reader.protocol import DCPS3ReaderConstructorProtocol, S3ReaderConstructorProtocol
 from s3reader.results import ObjectInfo
 from s3reader.source import ObjectSource
@@ -24,10 +25,10 @@ from s3reader.source import ObjectSource
 from ._torch import FileSystemReader, LoadPlan, LoadPlanner, Metadata, ReadItem
 from .collector import resting_collector, tenure
 from .cooperate import Group, Place, Sharing, declined_by, in_shared_memory, place_of, share_out
-from .errors import CheckpointCorruptError, naming
+from .errors import CheckpointCorruptError, in_checkpoint, naming
 from .filesystem import S3FileSystem
 from .items import DEFAULT_GAP, Entry, Unplannable, entries_of, parts_of
-from .load import Loader
+from .load import Loader, advice
 from .paths import as_uri, split_uri
 from .progress import Bar, Report
 
@@ -277,8 +278,13 @@ class S3StorageReader(FileSystemReader):
             self._read(loader, own, {entry for entry in own if place_of(entry) in owners})
         except BaseException as error:
             failure = error
+        versions = {file: source.etag for file, source in self._sources.items() if source.etag}
         with naming(f"checkpoint {self.path}"):
-            declined = group.settle(failure, declined_by(loader))
+            declined, changed = group.settle(failure, declined_by(loader), versions)
+        for file in sorted(changed):
+            mixed = ObjectChangedError("ranks have read different versions of the file.")
+            of_file = [entry for entry in entries if entry.file == file]
+            raise in_checkpoint(mixed, loader.describe(of_file, file), advice(mixed))
         group.exchange(sharing, declined, loader, entries)
         for entry, kept in loader.kept.items():
             loader.commit(entry, kept)

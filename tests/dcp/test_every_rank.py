@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,11 +35,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 def flipped(data: bytes) -> bytes:
-    """One bit of the first tensor's values is another one."""
-    from s3reader.dcp.landing import USUAL_DATA_START
-
+    """One bit of a tensor's values is another one."""
     damaged = bytearray(data)
-    damaged[USUAL_DATA_START + 2] ^= 4
+    damaged[damaged.index(struct.pack("<2f", 4020, 4021)) + 2] ^= 4
     return bytes(damaged)
 
 
@@ -102,7 +102,7 @@ def test_every_rank_hears_of_a_bad_file(
     for result in loads(count, BAD, make(files[BAD]), cooperative):
         assert isinstance(result, RuntimeError)
         text = str(result)
-        assert f"' from {BAD} of checkpoint s3://bucket/step" in text
+        assert f" from {BAD} of checkpoint s3://bucket/step" in text
         assert any(f"'{name}'" in text for name in ranks.SHAPES)
         for words in advice:
             assert words in text
@@ -126,6 +126,29 @@ def test_every_rank_hears_of_bad_metadata(
         assert isinstance(result, RuntimeError)
         assert "the metadata of checkpoint s3://bucket/step" in str(result)
         assert said in str(result)
+
+
+def test_ranks_that_read_different_versions(scripted: Any, tmp_path: Path) -> None:
+    """Each rank by itself has seen one version of the file; together they have seen two."""
+    folder = tmp_path / "replicated"
+    ranks.run_ranks(1, ranks.save_replicated, str(folder))
+    data = (folder / "__0_0.distcp").read_bytes()
+    scripts = [object_script(data, '"one"'), object_script(data, '"two"')]
+    metadata = object_script((folder / ".metadata").read_bytes())
+
+    def answer(request: Request) -> Reply:
+        if request.target.endswith(".metadata"):
+            return metadata(request)
+        return scripts[request.range[0] > len(data) // 4](request)
+
+    endpoint = f"http://127.0.0.1:{scripted(answer).port}"
+    config = S3ClientConfig(unsigned=True)
+    uri = "s3://bucket/step"
+    maker = partial(S3StorageReader, None, uri, config, endpoint=endpoint, cooperative=True)
+    for result in ranks.run_ranks(2, ranks.load_replicated, maker):
+        assert isinstance(result, RuntimeError)
+        assert "ranks have read different versions of the file." in str(result)
+        assert f" from __0_0.distcp of checkpoint {uri}" in str(result)
 
 
 def test_nobody_complains_of_good_files(loads: Any, files: dict[str, bytes]) -> None:

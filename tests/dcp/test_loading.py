@@ -98,7 +98,8 @@ def test_by_keys(save: Any, reader_of: Any, constructor: Any) -> None:
     reader = reader_of(save(state), reader_constructor=constructor)
     got = _load_state_dict_from_keys({"layer3", "loader"}, storage_reader=reader)
     assert_same(got, {name: state[name] for name in ("layer3", "loader")})
-    assert_same(_load_state_dict_from_keys(storage_reader=reader), state)
+    if ALONE:  # torch 2.6 takes no keys for none instead of all
+        assert_same(_load_state_dict_from_keys(storage_reader=reader), state)
 
 
 def test_several_files(save: Any, reader_of: Any, constructor: Any) -> None:
