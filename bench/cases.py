@@ -24,8 +24,10 @@ from targets import (
     cost,
     cpu_of_floor,
     extra_megabytes,
+    fetched_of_needed,
     flat,
     part,
+    share_of_alone,
     share_of_latency,
     share_of_shape,
     time_of_floor,
@@ -55,6 +57,8 @@ class Case:
         detail: what the work takes besides: bytes of a read, worker processes.
         needs: the object, other than the common ones, that is read.
         points: of a case about growth: only ours run, once at each point.
+        checkpoint: the kind that `checkpoints` makes, in a case about those; its contenders are
+            those of `CHECKPOINT_CONTENDERS`.
     """
 
     name: str
@@ -69,6 +73,7 @@ class Case:
     detail: int = 0
     needs: str = ""
     points: Callable[[Sizes], list[int]] | None = None
+    checkpoint: str = ""
 
     @property
     def method(self) -> str:
@@ -141,6 +146,42 @@ def _loader_case(workers: int) -> Case:
         (times_peer("s3torchconnector", 2.0),),
         detail=workers,
     )
+
+
+def _checkpoint_case(
+    name: str,
+    title: str,
+    kind: str,
+    targets: tuple[Target, ...],
+    ours: str = "s3reader dcp",
+    server: str = PLAIN,
+    together: bool = False,
+) -> Case:
+    return Case(
+        f"dcp-{name}",
+        title,
+        "checkpoint",
+        "bytes",
+        "floor: torch's own reader of the same files in the page cache",
+        (ours,),
+        targets,
+        server=server,
+        detail=int(together),
+        checkpoint=kind,
+    )
+
+
+CHECKPOINT_CONTENDERS = {
+    # Name in the report: library, name in `checkpoints`.
+    "torch, files in the page cache": ("floor", "torch"),
+    "s3reader dcp": ("s3reader", "s3reader"),
+    "s3reader dcp, unverified": ("s3reader", "s3reader unverified"),
+    "s3torchconnector dcp": ("s3torchconnector", "s3torchconnector"),
+}
+TOGETHER_CONTENDERS = {
+    "s3reader dcp": ("s3reader", "s3reader"),
+    "s3reader dcp, cooperative": ("s3reader", "s3reader cooperative"),
+}
 
 
 CASES = (
@@ -278,7 +319,7 @@ CASES = (
         "cold",
         "starts",
         "a fresh interpreter; the first byte is that of a small object over plain HTTP; "
-        "CPU is that of client and first byte",
+        "CPU is that of client and first byte; no file with AWS configuration is there",
         ("s3reader",),
         (
             part("import", "import ms", 60, 1e3),
@@ -327,6 +368,47 @@ CASES = (
         ("1 connection",),
         (flat(0.1),),
         points=lambda sizes: list(GROWTH_CONNECTIONS),
+    ),
+    _checkpoint_case(
+        "large",
+        "`dcp.load` of 1 GB in tensors of 32 MiB",
+        "large",
+        (
+            time_of_floor(1.0),
+            times_peer("s3torchconnector", 4.0),
+            cost("CPU s/GB", 0.35),
+            extra_megabytes(64),
+        ),
+    ),
+    _checkpoint_case(
+        "shaped",
+        "`dcp.load` of 1 GB, server shaped like S3",
+        "large",
+        (share_of_shape(0.95), times_peer("s3torchconnector", 2.5)),
+        server=SHAPED,
+    ),
+    _checkpoint_case(
+        "small",
+        "`dcp.load` of 20 000 tensors of 1 to 64 KiB",
+        "small",
+        (times_peer("s3torchconnector", 3.0),),
+    ),
+    _checkpoint_case(
+        "sparse",
+        "`dcp.load` of every tenth tensor of 10 GB",
+        "sparse",
+        (fetched_of_needed(1.15),),
+    ),
+    _checkpoint_case(
+        "together",
+        "`dcp.load` on four ranks that each want all of 1 GB",
+        "large",
+        (
+            share_of_alone("requests", 1.1),
+            share_of_alone("fetched", 1.1),
+        ),
+        ours="s3reader dcp, cooperative",
+        together=True,
     ),
 )
 

@@ -1,7 +1,7 @@
 """Whether work grows with the number of connections or parts: instructions, counted by callgrind.
 
     python bench/instructions.py            a few minutes
-    python bench/instructions.py --output instructions.md
+    python bench/instructions.py --store     and keep it in bench/results, for the documents
 
 Clocks tell little on a busy machine; instructions are the same on each. Each point is two runs
 that differ only in how much they read. The difference, divided by what the second read more, is
@@ -27,6 +27,7 @@ from pathlib import Path
 
 from measure import ENVIRONMENT
 from objects import BUCKET, GROWTH_CONNECTIONS, KIB, LARGE, MIB, TINY, TINY_SIZE, Sizes, generate
+from publish import INSTRUCTIONS, STORED
 from serving import Nginx
 
 _COLLECTED = re.compile(r"Collected\s*:\s*(\d+)")
@@ -114,7 +115,7 @@ def measure(endpoint: str) -> Iterator[str]:
 def main() -> int:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, help="a file to write to as well")
+    parser.add_argument("--store", action="store_true", help="keep the figures for the documents")
     options = parser.parse_args()
     if shutil.which("valgrind") is None:
         print("valgrind is missing: apt-get install valgrind", file=sys.stderr)
@@ -128,8 +129,9 @@ def main() -> int:
             for line in measure(server.endpoint):
                 print(line, flush=True)
                 lines.append(line)
-    if options.output:
-        options.output.write_text("\n".join(lines) + "\n")
+    if options.store:
+        STORED.mkdir(exist_ok=True)
+        (STORED / INSTRUCTIONS).write_text("\n".join(lines) + "\n")
     return 0
 
 

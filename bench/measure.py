@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cases import READ_SIZE, Case
+from cases import CHECKPOINT_CONTENDERS, READ_SIZE, TOGETHER_CONTENDERS, Case
+from checkpoint_trial import CheckpointSetting
 from contenders import BY_NAME, Contender, Place, can
 from environments import EnvironmentMissing, interpreter
 from floors import FloorMissing, Floors
@@ -22,7 +24,10 @@ from works import EPOCHS
 
 TRIAL = Path(__file__).with_name("trial.py")
 COLD = Path(__file__).with_name("cold.py")
+CHECKPOINT_TRIAL = Path(__file__).with_name("checkpoint_trial.py")
 _TIMEOUT = 300.0  # seconds one run may take
+
+_NO_FILE = f"{os.devnull}/none"  # an empty file would be read all the same
 
 ENVIRONMENT = {
     # Everyone signs with the same key; nothing looks for others.
@@ -30,8 +35,8 @@ ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
     "AWS_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_CONFIG_FILE": _NO_FILE,
+    "AWS_SHARED_CREDENTIALS_FILE": _NO_FILE,
     # What a peer warns of on every run belongs to nobody's result.
     "PYTHONWARNINGS": "ignore",
 }
@@ -72,6 +77,8 @@ class Bench:
 
 def roster(bench: Bench, case: Case, contenders: Sequence[type[Contender]]) -> list[Score]:
     """Who takes part; those who cannot are listed with the reason."""
+    if case.checkpoint:
+        return _checkpoint_roster(case, {contender.peer for contender in contenders})
     if case.points:
         return [
             Score(point_name(case, point), OWN, bench.work(case, point), OWN, point)
@@ -94,6 +101,16 @@ def roster(bench: Bench, case: Case, contenders: Sequence[type[Contender]]) -> l
             score.missing = contender.cannot[TLS]
         scores.append(score)
     return scores
+
+
+def _checkpoint_roster(case: Case, peers: Collection[str]) -> list[Score]:
+    among = TOGETHER_CONTENDERS if case.detail else CHECKPOINT_CONTENDERS
+    # How many bytes that is, is known when they were loaded.
+    return [
+        Score(name, peer, 0, contender)
+        for name, (peer, contender) in among.items()
+        if peer in peers
+    ]
 
 
 def point_name(case: Case, point: int) -> str:
@@ -144,11 +161,23 @@ def add_run(bench: Bench, case: Case, score: Score) -> None:
         score.missing = figures["missing"]
         return
     score.version = figures.pop("version", "")
+    score.work = figures.pop("work", score.work)
     score.runs.append(Run(**figures, **asdict(server.traffic_since(position))))
 
 
 def _command(bench: Bench, case: Case, score: Score) -> list[str]:
     place = bench.place(case)
+    if case.checkpoint:
+        wanted = CheckpointSetting(
+            score.contender,
+            str(bench.root),
+            place.endpoint,
+            case.checkpoint,
+            bench.sizes.checkpoint_scale,
+            bool(case.detail),
+            str(bench.root.parent),
+        )
+        return [sys.executable, str(CHECKPOINT_TRIAL), wanted.as_json()]
     for floor in case.floors:
         if score.name == floor.name:
             return bench.floors.command(

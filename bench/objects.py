@@ -19,7 +19,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 BUCKET = "bench"
-LARGE = "large"
+LARGE = "whole"
 """The whole source."""
 MEDIUM = "medium"
 """Its first `MEDIUM_SIZE` bytes."""
@@ -57,6 +57,7 @@ class Sizes:
         range_count: ranges at once.
         largest: bytes of the largest object of the growth.
         most_requests: of the growth.
+        checkpoint_scale: share of the sizes that `checkpoints` has.
     """
 
     large: int = 1 * GIB
@@ -66,6 +67,7 @@ class Sizes:
     range_count: int = 10_000
     largest: int = 8 * GIB
     most_requests: int = 100_000
+    checkpoint_scale: float = 1.0
 
 
 FULL = Sizes()
@@ -77,6 +79,7 @@ QUICK = Sizes(
     range_count=1000,
     largest=512 * MIB,
     most_requests=3000,
+    checkpoint_scale=0.05,
 )
 
 

@@ -2,6 +2,8 @@
 
 Between ``<!-- bench: NAME -->`` and ``<!-- bench: end -->`` in a document stands what was made from
 the stored results; a test compares them. What is written by hand stays outside.
+
+    python bench/publish.py      fills the documents from the stored results
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from objects import FULL, MIB, Sizes
 from plot import draw
 from report import as_markdown, readme_table, target_rows
 from results import FILE, load
@@ -20,9 +23,14 @@ from scores import Table
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STORED = CHECKOUT / "bench" / "results"
+INSTRUCTIONS = "instructions.md"
+"""What `instructions` counted; it takes no clocks and is stored by itself."""
 DOCUMENTS = ("README.md", "docs/PERFORMANCE.md", "docs/SCALING.md")
 
 _MARKED = re.compile(r"(<!-- bench: (?P<name>[a-z]+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
+
+ROUNDS = 5
+"""Of a full run."""
 
 Rows = Callable[[Sequence[Table], dict[str, Any]], list[str]]
 
@@ -30,13 +38,22 @@ Rows = Callable[[Sequence[Table], dict[str, Any]], list[str]]
 def _about_rows(tables: Sequence[Table], about: dict[str, Any]) -> list[str]:
     machine = about["machine"]
     rounds = about["settings"]["rounds"]
+    sizes = Sizes(**{name: value for name, value in about["settings"].items() if name != "rounds"})
+    full = sizes == FULL and rounds >= ROUNDS
     return [
-        f"Medians of {rounds} rounds on {machine['cores']} cores of {machine['processor']}, "
-        f"Linux {machine['kernel'].split('-')[1]}, {about['date']}; client and server share them."
+        f"Medians of {rounds} round{'' if rounds == 1 else 's'} on {machine['cores']} cores of "
+        f"{machine['processor']}, Linux {machine['kernel'].split('-')[1]}, {about['date']}; "
+        f"the large object has {sizes.large // MIB} MiB. Client and server share the cores."
+        + ("" if full else " This is no full run: it shows that all works and orders of magnitude.")
     ]
 
 
+def _instruction_rows(tables: Sequence[Table], about: dict[str, Any]) -> list[str]:
+    return (STORED / INSTRUCTIONS).read_text().rstrip().splitlines()
+
+
 SECTIONS: dict[str, Rows] = {
+    "instructions": _instruction_rows,
     "about": _about_rows,
     "table": lambda tables, about: readme_table(tables),
     "targets": target_rows,
@@ -61,13 +78,22 @@ def publish(folder: Path) -> list[Path]:
     return draw(tables, folder)
 
 
-def write_docs(folder: Path) -> None:
-    """Store the results of ``folder``, and fill the documents from them."""
+def store(folder: Path) -> None:
+    """Keep the results of ``folder`` in the repository, and fill the documents from them."""
     STORED.mkdir(exist_ok=True)
     for name in (FILE, "results.md", "bench.png", "bench.svg"):
-        if folder != STORED and (folder / name).exists():
+        if (folder / name).exists():
             shutil.copy(folder / name, STORED / name)
+    write_docs()
+
+
+def write_docs() -> None:
+    """Fill the documents from the stored results."""
     tables, about = load(STORED / FILE)
     for name in DOCUMENTS:
         path = CHECKOUT / name
         path.write_text(filled(path.read_text(), tables, about))
+
+
+if __name__ == "__main__":
+    write_docs()

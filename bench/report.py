@@ -20,6 +20,17 @@ NONE = "\N{EN DASH}"
 """Stands where there is no figure."""
 
 
+_PARTS = {
+    "import": ("import, ms", 1e3),
+    "client": ("client, ms", 1e3),
+    "first byte": ("first byte, ms", 1e3),
+    "alone": ("alone, µs", 1e6),
+    "shared": ("shared, µs", 1e6),
+    "fetched": ("fetched ÷ needed", 1),
+}
+"""Titles of columns and scales of what works measure besides."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """A target and what was measured; `value` is None where it could not be told."""
@@ -108,7 +119,7 @@ def _rows(table: Table) -> list[str]:
         "connections",
     ]
     parts = next((list(score.parts) for score in table.scores if score.parts), [])
-    titles += [f"{name}, ms" if table.case == "cold" else f"{name}, µs" for name in parts]
+    titles += [_PARTS[name][0] for name in parts]
     return _table([titles, *(_row(table, score, parts) for score in table.scores)])
 
 
@@ -120,7 +131,6 @@ def _row(table: Table, score: Score, parts: Sequence[str]) -> list[str]:
         NONE if other is None or other is score else f"{score.ratio(other, figure):.2f}"
         for other, figure in zip(against, (cpu, wall, cpu, wall), strict=True)
     ]
-    scale = 1e3 if table.case == "cold" else 1e6
     return [
         f"**{score.name}**" if score.peer == OWN else score.name,
         figures(table.speed(score)),
@@ -129,7 +139,10 @@ def _row(table: Table, score: Score, parts: Sequence[str]) -> list[str]:
         f"{score.median(lambda run: run.extra_memory) / 1e6:.1f}",
         f"{score.median(lambda run: run.requests):.0f}",
         f"{score.median(lambda run: run.connections):.0f}",
-        *(figures(score.parts[name] * scale) for name in parts),
+        *(
+            figures(score.parts[name] * _PARTS[name][1]) if name in score.parts else NONE
+            for name in parts
+        ),
     ]
 
 

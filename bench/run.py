@@ -19,24 +19,24 @@ import dataclasses
 import datetime
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from cases import BY_NAME, CASES, Case
 from contenders import CONTENDERS, Contender
 from floors import FloorMissing, Floors
-from measure import Bench, roster, run_round
-from objects import FULL, QUICK, generate
-from publish import publish, write_docs
+from measure import CHECKPOINT_TRIAL, Bench, roster, run_round
+from objects import BUCKET, FULL, QUICK, Sizes, generate
+from publish import ROUNDS, publish, store
 from results import failures, machine, save, table_of, versions
 from scores import FLOOR, OWN, Table
 from serving import SHAPED, Nginx, NginxEnded, ServerMissing, measure_shape
 
-ROUNDS = 5
 QUICK_SECONDS = 85.0
 """No further case begins with `--quick` after this; what is left of two minutes is for the plot,
 and for the case under way."""
@@ -50,7 +50,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--quick", action="store_true", help="small objects, one round, one contender a library"
+        "--quick",
+        action="store_true",
+        help="small objects, one contender a library; one round, cut off in time, unless --rounds",
     )
     parser.add_argument(
         "--case", action="append", choices=sorted(BY_NAME), help="only this one; may be repeated"
@@ -76,11 +78,13 @@ def chosen_contenders(peers: list[str] | None, quick: bool) -> list[type[Contend
 class Progress:
     """The tables so far, on disk after every case of a round."""
 
-    def __init__(self, tables: list[Table], about: dict[str, Any], output: Path) -> None:
+    def __init__(
+        self, tables: list[Table], about: dict[str, Any], output: Path, begun: float
+    ) -> None:
         self.tables = tables
         self.about = about
         self._output = output
-        self._begun = time.monotonic()
+        self._begun = begun
 
     @property
     def seconds(self) -> float:
@@ -97,14 +101,14 @@ class Progress:
 def run_cases(
     bench: Bench, cases: Sequence[Case], progress: Progress, rounds: int, quick: bool
 ) -> None:
-    """All rounds; with `quick`, ours and the floors of every case before any peer."""
+    """All rounds; with `quick`, ours and the floors first, and no more than there is time for."""
     for number in range(rounds):
-        for peers in (False, True) if quick else (None,):
+        for later in (False, True) if quick else (None,):
             for case, table in zip(cases, progress.tables, strict=True):
                 chosen = [
                     score
                     for score in table.scores
-                    if peers is None or peers == (score.peer not in (FLOOR, OWN))
+                    if later in (None, bool(case.checkpoint) or score.peer not in (FLOOR, OWN))
                 ]
                 if quick and progress.seconds > QUICK_SECONDS:
                     for score in chosen:
@@ -117,8 +121,21 @@ def run_cases(
     progress.save()
 
 
+def make_checkpoints(root: Path, sizes: Sizes, kinds: Collection[str]) -> None:
+    """Have torch write them, in a process that takes torch's memory with it."""
+    if not kinds:
+        return
+    wanted = [str(root / BUCKET), str(sizes.checkpoint_scale), *sorted(kinds)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(CHECKPOINT_TRIAL), "--make", *wanted]
+    )
+    if done.returncode:
+        print("no checkpoints: their cases will fail", file=sys.stderr)
+
+
 def run(folder: Path, options: argparse.Namespace) -> Progress:
     """Servers, floors, objects, and all rounds."""
+    begun = time.monotonic()
     sizes = QUICK if options.quick else FULL
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     cases = [case for case in CASES if not options.case or case.name in options.case]
@@ -132,6 +149,7 @@ def run(folder: Path, options: argparse.Namespace) -> Progress:
             for kind in dict.fromkeys(case.server for case in cases)
         }
         source = generate(root, sizes, {case.needs for case in cases})
+        make_checkpoints(root, sizes, {case.checkpoint for case in cases} - {""})
         bench = Bench(servers, floors, root, source, sizes)
         about: dict[str, Any] = {
             "date": datetime.date.today().isoformat(),
@@ -144,9 +162,9 @@ def run(folder: Path, options: argparse.Namespace) -> Progress:
             about["shape"] = dataclasses.asdict(shape)
         chosen = chosen_contenders(options.peer, options.quick)
         tables = [table_of(case.name, roster(bench, case, chosen)) for case in cases]
-        progress = Progress(tables, about, options.output)
+        progress = Progress(tables, about, options.output, begun)
         try:
-            run_cases(bench, cases, progress, rounds, options.quick)
+            run_cases(bench, cases, progress, rounds, options.quick and not options.rounds)
         except KeyboardInterrupt:
             print("interrupted: what was measured so far is kept", file=sys.stderr)
         return progress
@@ -169,7 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("no plot: pip install matplotlib", file=sys.stderr)
     print((options.output / "results.md").read_text())
     if options.write_docs:
-        write_docs(options.output)
+        store(options.output)
     failed = failures(progress.tables)
     for failure in failed:
         print(failure, file=sys.stderr)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scores import Table
+from cases import BY_NAME
+from scores import Score, Table
 
 RATES = (10, 100, 400)
 """Gigabits a second: a small instance's network, and the largest ones'."""
@@ -48,19 +49,39 @@ def scaling_rows(tables: Sequence[Table], about: dict[str, Any]) -> list[str]:
             _cores(None if small is None else small * 1e-6, rate / SMALL),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    return [*lines, *_core_rows(tables, costs)]
+
+
+def _core_rows(tables: Sequence[Table], costs: dict[str, float | None]) -> list[str]:
+    """What one core carries, in a sentence for each that was measured."""
+    rows = [""]
+    for case, what in (("readinto", "plain HTTP"), ("readinto-tls", "TLS")):
+        cost, ours = costs[case], _best(tables, case)
+        if cost is None or ours is None:
+            continue
+        kernel = ours.median(lambda run: run.system) / ours.median(lambda run: run.cpu)
+        rows.append(
+            f"- One core carries {8 / cost:.0f} Gb/s over {what}; "
+            f"{kernel:.0%} of the CPU of a byte is the kernel's."
+        )
+    return rows if len(rows) > 1 else []
 
 
 def _cores(cost: float | None, work: float) -> str:
     return "\N{EN DASH}" if cost is None else f"{cost * work:.1f}"
 
 
-def _cost(tables: Sequence[Table], case: str) -> float | None:
-    """CPU of ours, in the unit of the case."""
-    from cases import BY_NAME
-
+def _best(tables: Sequence[Table], case: str) -> Score | None:
+    """Ours with the least CPU of those that answer for a case."""
     for table in tables:
         if table.case == case:
             scores = [score for score in map(table.score, BY_NAME[case].ours) if score]
-            return min(map(table.cost, scores), default=None)
+            return min(scores, key=table.cost, default=None)
     return None
+
+
+def _cost(tables: Sequence[Table], case: str) -> float | None:
+    """CPU of ours, in the unit of the case."""
+    ours = _best(tables, case)
+    table = next((table for table in tables if table.case == case), None)
+    return table.cost(ours) if table and ours else None

@@ -151,16 +151,6 @@ def flat(limit: float) -> Target:
     return Target("largest deviation from the median cost", limit, True, figure)
 
 
-def requests_per_group(limit: float) -> Target:
-    """Requests by the groups that the items make."""
-
-    def figure(table: Table, score: Score, about: About) -> float | None:
-        groups = score.parts.get("groups")
-        return score.median(lambda run: run.requests) / groups if groups else None
-
-    return Target("requests ÷ groups", limit, True, figure)
-
-
 def fetched_of_needed(limit: float) -> Target:
     """Bytes received by bytes wanted."""
 
@@ -168,3 +158,28 @@ def fetched_of_needed(limit: float) -> Target:
         return score.parts.get("fetched")
 
     return Target("bytes fetched ÷ needed", limit, True, figure)
+
+
+RANKS = 4
+"""Of the case in which several load together."""
+
+
+def share_of_alone(figure_name: str, limit: float) -> Target:
+    """What several ranks took together, by what one of them takes that is alone.
+
+    Args:
+        figure_name: "requests", or "fetched" for bytes.
+    """
+
+    def taken(score: Score) -> float | None:
+        if figure_name == "requests":
+            return score.median(lambda run: run.requests)
+        return score.parts.get(figure_name)
+
+    def figure(table: Table, score: Score, about: About) -> float | None:
+        apart = table.score("s3reader dcp")
+        alone = taken(apart) if apart else None
+        together = taken(score)
+        return together / (alone / RANKS) if alone and together else None
+
+    return Target(f"{figure_name} ÷ one rank's", limit, True, figure)

@@ -79,7 +79,9 @@ class BotoBody(Boto):
     }
 
     def readinto(self, key: str, view: memoryview) -> None:
-        fill(self._body(key).readinto, view)
+        body = self._body(key)
+        # urllib3 reads into memory of its own first, as much as is asked for.
+        fill(lambda rest: body.readinto(rest[:_PIECE]), view)
 
     small = readinto
 

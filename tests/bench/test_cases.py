@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("numpy", reason="the benchmark needs it")
@@ -16,7 +18,7 @@ from serving import KINDS
 from works import WORKS
 
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-COMPARED = [case for case in CASES if not case.alone]
+COMPARED = [case for case in CASES if not case.alone and not case.checkpoint]
 PEERS = [contender for contender in CONTENDERS if contender.peer not in (FLOOR, OWN)]
 
 
@@ -27,7 +29,7 @@ def test_names_of_cases_and_contenders_are_unique() -> None:
 
 @EVERY_CASE
 def test_case_names_what_exists(case: Case) -> None:
-    assert case.work in WORKS | GROWTH | {"cold": None}
+    assert case.work in WORKS | GROWTH | {"cold": None, "checkpoint": None}
     assert case.unit in UNITS
     assert case.server in KINDS
 
@@ -73,4 +75,5 @@ def test_growth_goes_as_far_as_promised() -> None:
 
 def test_no_contender_looks_for_credentials_of_the_user() -> None:
     assert ENVIRONMENT["AWS_EC2_METADATA_DISABLED"] == "true"
-    assert ENVIRONMENT["AWS_SHARED_CREDENTIALS_FILE"] == "/dev/null"
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        assert not Path(ENVIRONMENT[name]).exists()

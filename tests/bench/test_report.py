@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("numpy", reason="the benchmark needs it")
 
+import publish
+from cases import BY_NAME
 from report import as_markdown, figures, readme_table, target_rows, verdicts
 from results import failures, load, save, table_of
 from scores import Run, Score, Table, cpu, wall
@@ -114,6 +116,16 @@ def test_flat_is_the_largest_deviation_from_the_middle() -> None:
     assert flat(0.1).figure(table, points[0], ABOUT) == pytest.approx(0.2)
 
 
+def test_ranks_together_are_held_to_what_one_takes_alone() -> None:
+    apart = score("s3reader dcp", "s3reader", replace(FAST, requests=400, parts={"fetched": 4.0}))
+    shared = replace(FAST, requests=104, parts={"fetched": 1.02})
+    together = score("s3reader dcp, cooperative", "s3reader", shared)
+    table = table_of("dcp-together", [apart, together])
+    requests, fetched = BY_NAME["dcp-together"].targets
+    assert requests.figure(table, together, ABOUT) == pytest.approx(1.04)
+    assert fetched.figure(table, together, ABOUT) == pytest.approx(1.02)
+
+
 def test_results_are_the_same_after_saving_and_loading(tmp_path: Path) -> None:
     tables = [readinto_table(FAST, SLOW)]
     tables[0].scores[2].failed = True
@@ -142,3 +154,16 @@ def test_rows_have_as_many_cells_as_titles() -> None:
 )
 def test_figures_have_three_digits_and_no_exponent(value: float, text: str) -> None:
     assert figures(value) == text
+
+
+@pytest.mark.parametrize("name", publish.DOCUMENTS)
+def test_document_says_what_the_stored_results_say(name: str) -> None:
+    tables, about = load(publish.STORED / "results.json")
+    text = (publish.CHECKOUT / name).read_text()
+    assert "<!-- bench: " in text
+    assert publish.filled(text, tables, about) == text
+
+
+def test_stored_results_are_of_cases_that_exist() -> None:
+    tables, _ = load(publish.STORED / "results.json")
+    assert {table.case for table in tables} <= set(BY_NAME)
