@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from floors import Curl, Floor, Receive
+from case import Case
+from checkpoint_cases import CHECKPOINT_CASES
+from floors import Curl, Receive
 from objects import (
     ARRAY,
     CHECKPOINT,
     GROWTH_CONNECTIONS,
     SPARSE,
-    Sizes,
     growth_requests,
     growth_sizes,
     random_gets,
     small_gets,
     split_gets,
 )
-from serving import PLAIN, SHAPED, TLS
+from serving import SHAPED, TLS
 from targets import (
-    Target,
     cost,
     cpu_of_floor,
     extra_megabytes,
-    fetched_of_needed,
     flat,
     part,
-    share_of_alone,
     share_of_latency,
     share_of_shape,
     time_of_floor,
@@ -37,54 +32,6 @@ from targets import (
 
 READ_SIZE = 100
 """Bytes that the case of small reads asks for at once."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One table of the report.
-
-    Attributes:
-        name: for the command line.
-        title: for the report.
-        work: of `works.WORKS`, what is timed.
-        unit: of `scores.UNITS`.
-        note: what the floor is, for the report.
-        ours: names of our contenders that must meet the targets.
-        targets: what they must show.
-        server: kind of server.
-        floors: C programs; the first is what the others are compared with. Without any, the floor
-            is a contender of that name.
-        detail: what the work takes besides: bytes of a read, worker processes.
-        needs: the object, other than the common ones, that is read.
-        points: of a case about growth: only ours run, once at each point.
-        checkpoint: the kind that `checkpoints` makes, in a case about those; its contenders are
-            those of `CHECKPOINT_CONTENDERS`.
-    """
-
-    name: str
-    title: str
-    work: str
-    unit: str
-    note: str
-    ours: tuple[str, ...]
-    targets: tuple[Target, ...] = ()
-    server: str = PLAIN
-    floors: tuple[Floor, ...] = ()
-    detail: int = 0
-    needs: str = ""
-    points: Callable[[Sizes], list[int]] | None = None
-    checkpoint: str = ""
-
-    @property
-    def method(self) -> str:
-        """Of `Contender`, what a contender needs for it."""
-        return {"load_torch": "file", "load_numpy": "file"}.get(self.work, self.work)
-
-    @property
-    def alone(self) -> bool:
-        """Whether only ours take part: what is measured is none of a peer's business."""
-        return self.points is not None or self.work == "signing"
-
 
 TOUCHED = Receive("recv, touched memory", "touched")
 FRESH = Receive("recv, fresh memory", "fresh")
@@ -146,42 +93,6 @@ def _loader_case(workers: int) -> Case:
         (times_peer("s3torchconnector", 2.0),),
         detail=workers,
     )
-
-
-def _checkpoint_case(
-    name: str,
-    title: str,
-    kind: str,
-    targets: tuple[Target, ...],
-    ours: str = "s3reader dcp",
-    server: str = PLAIN,
-    together: bool = False,
-) -> Case:
-    return Case(
-        f"dcp-{name}",
-        title,
-        "checkpoint",
-        "bytes",
-        "floor: torch's own reader of the same files in the page cache",
-        (ours,),
-        targets,
-        server=server,
-        detail=int(together),
-        checkpoint=kind,
-    )
-
-
-CHECKPOINT_CONTENDERS = {
-    # Name in the report: library, name in `checkpoints`.
-    "torch, files in the page cache": ("floor", "torch"),
-    "s3reader dcp": ("s3reader", "s3reader"),
-    "s3reader dcp, unverified": ("s3reader", "s3reader unverified"),
-    "s3torchconnector dcp": ("s3torchconnector", "s3torchconnector"),
-}
-TOGETHER_CONTENDERS = {
-    "s3reader dcp": ("s3reader", "s3reader"),
-    "s3reader dcp, cooperative": ("s3reader", "s3reader cooperative"),
-}
 
 
 CASES = (
@@ -369,47 +280,7 @@ CASES = (
         (flat(0.1),),
         points=lambda sizes: list(GROWTH_CONNECTIONS),
     ),
-    _checkpoint_case(
-        "large",
-        "`dcp.load` of 1 GB in tensors of 32 MiB",
-        "large",
-        (
-            time_of_floor(1.0),
-            times_peer("s3torchconnector", 4.0),
-            cost("CPU s/GB", 0.35),
-            extra_megabytes(64),
-        ),
-    ),
-    _checkpoint_case(
-        "shaped",
-        "`dcp.load` of 1 GB, server shaped like S3",
-        "large",
-        (share_of_shape(0.95), times_peer("s3torchconnector", 2.5)),
-        server=SHAPED,
-    ),
-    _checkpoint_case(
-        "small",
-        "`dcp.load` of 20 000 tensors of 1 to 64 KiB",
-        "small",
-        (times_peer("s3torchconnector", 3.0),),
-    ),
-    _checkpoint_case(
-        "sparse",
-        "`dcp.load` of every tenth tensor of 10 GB",
-        "sparse",
-        (fetched_of_needed(1.15),),
-    ),
-    _checkpoint_case(
-        "together",
-        "`dcp.load` on four ranks that each want all of 1 GB",
-        "large",
-        (
-            share_of_alone("requests", 1.1),
-            share_of_alone("fetched", 1.1),
-        ),
-        ours="s3reader dcp, cooperative",
-        together=True,
-    ),
+    *CHECKPOINT_CASES,
 )
 
 BY_NAME = {case.name: case for case in CASES}

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import numpy
-from cases import Case
+from case import Case
 from contenders import Contender, Place
 from contenders.own import Own, read_many
 from objects import MIB, SPARSE, TINY, TINY_SIZE, Sizes, sparse_count

@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cases import CHECKPOINT_CONTENDERS, READ_SIZE, TOGETHER_CONTENDERS, Case
+from case import Case
+from cases import READ_SIZE
+from checkpoint_cases import CHECKPOINT_CONTENDERS, TOGETHER_CONTENDERS
 from checkpoint_trial import CheckpointSetting
 from contenders import BY_NAME, Contender, Place, can
 from environments import EnvironmentMissing, interpreter

@@ -25,6 +25,7 @@ def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
         return []
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "bench"
+    matplotlib.rcParams["svg.fonttype"] = "none"  # text as text, not as outlines
     from matplotlib import pyplot
 
     heights = [1 + 0.32 * len(_shown(table)) for table in tables]
@@ -48,7 +49,7 @@ def draw(tables: Sequence[Table], folder: Path) -> list[Path]:
     for path in paths:
         # Without the date, so that the same results give the same file.
         metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        figure.savefig(path, dpi=80, metadata=metadata)
+        figure.savefig(path, dpi=60, metadata=metadata)
     pyplot.close(figure)
     return paths
 

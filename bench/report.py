@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cases import BY_NAME, Case
+from case import Case
+from cases import BY_NAME
 from results import load, versions
 from scores import OWN, Score, Table, cpu, wall
 from targets import About, Target

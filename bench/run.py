@@ -27,7 +27,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from cases import BY_NAME, CASES, Case
+from case import Case
+from cases import BY_NAME, CASES
 from contenders import CONTENDERS, Contender
 from floors import FloorMissing, Floors
 from measure import CHECKPOINT_TRIAL, Bench, roster, run_round

@@ -6,7 +6,8 @@ from collections import deque
 from typing import Any
 
 import numpy
-from cases import READ_SIZE, Case
+from case import Case
+from cases import READ_SIZE
 from contenders import Contender
 from objects import (
     ARRAY,

@@ -8,7 +8,8 @@ import pytest
 
 pytest.importorskip("numpy", reason="the benchmark needs it")
 
-from cases import CASES, Case
+from case import Case
+from cases import CASES
 from contenders import BY_NAME, CONTENDERS, Contender, can
 from growth import GROWTH
 from measure import ENVIRONMENT

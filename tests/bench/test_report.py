@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ pytest.importorskip("numpy", reason="the benchmark needs it")
 
 import publish
 from cases import BY_NAME
+from objects import FULL, QUICK
 from report import as_markdown, figures, readme_table, target_rows, verdicts
 from results import failures, load, save, table_of
 from scores import Run, Score, Table, cpu, wall
@@ -154,6 +155,22 @@ def test_rows_have_as_many_cells_as_titles() -> None:
 )
 def test_figures_have_three_digits_and_no_exponent(value: float, text: str) -> None:
     assert figures(value) == text
+
+
+MARKED = "before\n<!-- bench: table -->\nolder\n<!-- bench: end -->\nafter\n"
+
+
+def test_documents_quote_a_full_run_and_no_other() -> None:
+    tables = [readinto_table(FAST, FAST, FAST)]
+    full = ABOUT | {"settings": asdict(FULL) | {"rounds": publish.ROUNDS}}
+    text = publish.filled(MARKED, tables, full)
+    assert "**1**" in text
+    assert "older" not in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert publish.filled(text, tables, full) == text
+    for less in (asdict(QUICK) | {"rounds": 5}, asdict(FULL) | {"rounds": 1}):
+        assert publish.NOT_YET in publish.filled(MARKED, tables, ABOUT | {"settings": less})
 
 
 @pytest.mark.parametrize("name", publish.DOCUMENTS)

@@ -14,7 +14,8 @@ pytest.importorskip("numpy", reason="the benchmark needs it")
 
 import environments
 import serving
-from cases import BY_NAME, FRESH, SSL_TOUCHED, TOUCHED, Case
+from case import Case
+from cases import BY_NAME, FRESH, SSL_TOUCHED, TOUCHED
 from contenders import CONTENDERS
 from floors import Curl, Floor, FloorMissing, Floors
 from measure import Bench, roster, run_round
