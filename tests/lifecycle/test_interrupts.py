@@ -316,7 +316,7 @@ def test_interpreter_ends_silently_within_a_second(
     faulty = FaultyObject(DATA)
     server = scripted(faulty)
     faulty.go_wrong(
-        lambda request, reply: Reply(silent=True) if "/silent/" in request.target else None
+        lambda request, reply: Reply(silent=True) if "/silent" in request.target else None
     )
     code = PROLOGUE + body + "\nprint(time.monotonic())"
     done = run_python(code, server.endpoint, timeout=30)
