@@ -18,6 +18,7 @@ import ctypes
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -58,22 +59,25 @@ def missing() -> str:
     return ""
 
 
-def drive(name: str, library: str, arguments: list[str]) -> None:
-    """In a child: give one target to libFuzzer. Does not return."""
+def drive(name: str, library: str, program: str, arguments: list[str]) -> None:
+    """In a child: give one target to libFuzzer, which starts ``program`` where it needs more such.
+
+    Does not return.
+    """
     import atheris
 
     if name == "planted":
         function = ctypes.CDLL(library).planted
-        _fuzz(atheris, lambda data: function(data, len(data)), arguments)
+        _fuzz(atheris, lambda data: function(data, len(data)), [program, *arguments])
     with atheris.instrument_imports(include=["s3reader"]):
         from fuzz_targets import all_targets
     with all_targets() as targets:
         (target,) = [each for each in targets if each.name == name]
-        _fuzz(atheris, target.run, arguments)
+        _fuzz(atheris, target.run, [program, *arguments])
 
 
 def _fuzz(atheris: Any, run: Callable[[bytes], object], arguments: list[str]) -> None:
-    atheris.Setup([sys.argv[0], *arguments], run)
+    atheris.Setup(arguments, run)
     atheris.Fuzz()
 
 
@@ -99,7 +103,11 @@ class Runs:
             "PYTHONPATH": os.pathsep.join(paths),
         }
         place = self._folder / "planted.so" if name == "planted" else self._library
-        command = [sys.executable, __file__, "--drive", name, str(place), *arguments]
+        program = self._folder / f"drive-{name}"
+        command = [sys.executable, __file__, "--drive", name, str(place), str(program)]
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+        program.chmod(0o755)
+        command += arguments
         return subprocess.run(command, env=environ, stderr=subprocess.PIPE, text=True)
 
     def find_the_planted(self) -> None:
@@ -150,7 +158,10 @@ class Runs:
         done = self.start(name, "-merge=1", f"-timeout={SLOWEST}", str(least), *seen)
         if done.returncode != 0:
             sys.exit(f"cannot merge the inputs of {name}:\n{done.stderr[-4000:]}")
-        count = fuzz_corpus.keep(name, [each.read_bytes() for each in least.iterdir()])
+        inputs = [each.read_bytes() for each in least.iterdir()]
+        if not inputs:
+            sys.exit(f"merging left none of the inputs of {name}:\n{done.stderr[-4000:]}")
+        count = fuzz_corpus.keep(name, inputs)
         print(f"{name:10} {count} inputs kept")
 
 
@@ -161,7 +172,7 @@ def quoted(word: bytes) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["--drive"]:
-        drive(arguments[1], arguments[2], list(arguments[3:]))
+        drive(arguments[1], arguments[2], arguments[3], list(arguments[4:]))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600, help="for all targets together")
     parser.add_argument("--only", nargs="*", default=fuzz_corpus.NAMES, help="names of targets")
