@@ -39,6 +39,8 @@ ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": _NO_FILE,
     "AWS_SHARED_CREDENTIALS_FILE": _NO_FILE,
+    # A trial finds its neighbours by its own place, in the environments of the tests too.
+    "PYTHONSAFEPATH": "",
     # What a peer warns of on every run belongs to nobody's result.
     "PYTHONWARNINGS": "ignore",
 }
