@@ -1,7 +1,8 @@
 """Filling: one range of an object straight into one destination, in parallel parts.
 
-A part is one request. Whoever fills waits for all of them; meanwhile it takes the checksum of what
-has come already, of all parts in turn, for it would only wait otherwise.
+A part is one request; where one I/O loop is saturated, several share the parts (`crew`). Whoever
+fills waits for all of them; meanwhile it takes the checksum of what has come already, of all parts
+in turn, for it would only wait otherwise.
 
 The size of an object that is met for the first time is told by the first answer. A destination of
 ordinary size waits for that with the other parts; for a large one they are sent at once, because
@@ -13,13 +14,15 @@ go.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from s3reader._ext.ranges import split
 
 if TYPE_CHECKING:
     from s3reader._ext.destination import Destination
-    from s3reader._ext.transfer import Transfer
+    from s3reader._ext.fetcher import Fetcher
+    from s3reader._ext.transfer import Lane, Transfer
 
     from .source import ObjectSource
 
@@ -56,8 +59,7 @@ class _Filling:
     def __init__(self, source: ObjectSource, destination: Destination, shift: int) -> None:
         self._source = source
         self._session = source.session
-        self._fetcher = source.session.fetcher
-        self._lane = source.session.lane(source.counters)
+        self._fetchers: dict[Lane, Fetcher] = {}  # each with a lane of its own
         self._destination = destination
         self._shift = shift  # from the object's offsets to the destination's
         self._parts: list[Transfer] = []
@@ -69,6 +71,16 @@ class _Filling:
             stop = min(stop, source.size)
         if start >= stop:
             return start
+        crew = self._session.crew
+        if stop - start < SURE_SIZE:
+            return self._run([crew.first], start, stop)
+        fetchers = crew.fetchers
+        with crew.watch(fetchers):
+            return self._run(fetchers, start, stop)
+
+    def _run(self, fetchers: list[Fetcher], start: int, stop: int) -> int:
+        source = self._source
+        self._fetchers = {self._session.lane(source.counters): each for each in fetchers}
         size = self._session.part_size(stop - start)
         ranges = split(start, stop, size)
         try:
@@ -84,8 +96,7 @@ class _Filling:
                 stop = self._meet(stop)
                 self._submit([(first, min(last, stop)) for first, last in ranges[1:]])
             self._verify(start, stop)
-            self._fetcher.wait_settled(self._lane)
-            self._fetcher.recall(self._lane)
+            self._wait()
             for part in (*self._parts, *self._spares):
                 if part.failed:
                     raise part.error
@@ -93,19 +104,29 @@ class _Filling:
                     source.learn(part.total, part.etag)
             self._count_spares()
         except BaseException:
-            self._fetcher.cancel(self._lane)
+            for lane, fetcher in self._fetchers.items():
+                fetcher.cancel(lane)
             raise
+        for lane, fetcher in self._fetchers.items():
+            fetcher.recall(lane)
         return stop
 
+    def _wait(self) -> None:
+        """Wait until all of it has come, or some of it failed."""
+        for lane, fetcher in self._fetchers.items():
+            fetcher.wait_settled(lane)
+
     def _offer_spares(self) -> None:
-        self._spares = [
-            self._source.transfer(self._lane, 0, 0, destination=self._destination)
-            for _ in range(self._fetcher.max_connections)
-        ]
         signed = self._session.signer.sign(self._source.request)
-        for spare in self._spares:
-            spare.sign(signed)
-        self._fetcher.offer(self._spares)
+        for lane, fetcher in self._fetchers.items():
+            spares = [
+                self._source.transfer(lane, 0, 0, destination=self._destination)
+                for _ in range(math.ceil(fetcher.max_connections / len(self._fetchers)))
+            ]
+            for spare in spares:
+                spare.sign(signed)
+            self._spares += spares
+            fetcher.offer(spares)
 
     def _count_spares(self) -> None:
         for spare in self._spares:
@@ -114,25 +135,32 @@ class _Filling:
                     counters.count_request("GetObject")
 
     def _submit(self, ranges: list[tuple[int, int]]) -> None:
-        parts = [
-            self._source.transfer(
-                self._lane,
+        """Ask for ranges; those of no bytes are left out."""
+        ranges = [each for each in ranges if each[0] < each[1]]
+        shares: list[list[Transfer]] = [[] for _ in self._fetchers]
+        lanes = list(self._fetchers)
+        for index, (start, stop) in enumerate(ranges):
+            share = index % len(lanes)
+            part = self._source.transfer(
+                lanes[share],
                 start,
                 stop,
                 destination=self._destination,
                 offset=start + self._shift,
             )
-            for start, stop in ranges
-            if start < stop
-        ]
-        if parts:
-            self._parts += parts
-            self._session.submit(self._fetcher, parts, attended=True)
+            shares[share].append(part)
+            self._parts.append(part)
+        # The first is waited for first, so this thread may run its loop; the others run by
+        # themselves meanwhile.
+        for index in reversed(range(len(lanes))):
+            if shares[index]:
+                fetcher = self._fetchers[lanes[index]]
+                self._session.submit(fetcher, shares[index], attended=index == 0)
 
     def _meet(self, stop: int) -> int:
         """Learn what the object is from its first part; returns where the range ends in it."""
         first = self._parts[0]
-        self._fetcher.wait_head(first)
+        self._fetchers[first.lane].wait_head(first)
         if first.failed:
             raise first.error
         self._source.learn(first.total, first.etag)
@@ -149,7 +177,7 @@ class _Filling:
             return
         if not verifier.active and first.stop is not None and first.stop < stop:
             return  # an answer to a part of an object does not tell the object's checksum
-        self._fetcher.wait_settled(self._lane)
+        self._wait()
         if all(part.done for part in self._parts) and (verifier.active or verifier.told_by(first)):
             self._take(start, stop)
 
@@ -176,8 +204,9 @@ class _Filling:
             if part.settled:
                 first += 1
             else:
-                self._fetcher.wait_received(part, taken[first] - (part.start or 0) + PIECE)
-        self._fetcher.wait_settled(self._lane)
+                upto = taken[first] - (part.start or 0) + PIECE
+                self._fetchers[part.lane].wait_received(part, upto)
+        self._wait()
         for spare in self._spares:
             if spare.done:
                 self._take(spare.start or 0, spare.stop or 0)

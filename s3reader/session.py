@@ -26,6 +26,7 @@ from s3reader._ext.fetcher import Fetcher, FetcherClosed
 from s3reader._ext.transfer import Lane, Transfer
 
 from .config import S3ClientConfig
+from .crew import Crew
 from .judge import Empty, Judge, Retry
 from .proxy import resolve_proxy
 from .request import Request, Signer
@@ -86,33 +87,43 @@ class Session:
             RetryPolicy(config.max_attempts, config.retry_timeout),
             self.signer,
         )
-        self._fetcher: Fetcher | None = None
+        self._crew: Crew | None = None
         self._generation = process.current()
         self._lock = threading.Lock()
         _sessions.add(self)
 
     @property
-    def fetcher(self) -> Fetcher:
-        """This process's fetcher; made at first use.
+    def crew(self) -> Crew:
+        """This process's fetchers; made at first use.
 
         Raises:
             ValueError: the client was closed.
         """
-        fetcher = self._fetcher
-        if fetcher is not None and not self.closed:
-            return fetcher
+        crew = self._crew
+        if crew is not None and not self.closed:
+            return crew
         with self._lock:
             if self.closed:
                 process.leave()
                 raise ValueError("this S3Client is closed: make a new one")
-            if self._fetcher is None:
-                self._fetcher = self._new_fetcher()
-            return self._fetcher
+            if self._crew is None:
+                self._crew = Crew(self._new_fetcher, self._max_connections())
+            return self._crew
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """This process's fetcher, or the first of several.
+
+        Raises:
+            ValueError: the client was closed.
+        """
+        crew = self._crew
+        return crew.first if crew is not None and not self.closed else self.crew.first
 
     def after_fork(self) -> None:
         """Leave to the parent what is the parent's."""
         self._lock = threading.Lock()
-        self._fetcher = None
+        self._crew = None
         self.counters = Counters()
         self.pool = ChunkPool()
         self.budget = Budget(self.config.memory_limit)
@@ -262,9 +273,9 @@ class Session:
         """Stop all transfers and the threads. Idempotent."""
         with self._lock:
             self.closed = True
-            fetcher, self._fetcher = self._fetcher, None
-        if fetcher is not None:
-            fetcher.close()
+            crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _copy_of, (self._identity, *self._arguments)

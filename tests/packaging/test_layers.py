@@ -15,6 +15,7 @@ LAYERS = {
     "_ext": 0,
     "batch": 2,
     "client": 2,
+    "crew": 2,
     "fetched": 2,
     "fill": 2,
     "integrity": 2,

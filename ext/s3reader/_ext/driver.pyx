@@ -22,11 +22,14 @@ cdef double IDLE = 60.0             # seconds; a call ends the wait, this is for
 
 cdef void drive(Loop *loop, Condition there, void *context, double until) noexcept nogil:
     """Run turns until ``there(context)``; under the lock, which is let go meanwhile."""
+    cdef double begun
     loop.driven = True
     loop.unattended = False
     while True:
         pthread_mutex_unlock(&loop.lock)
+        begun = monotonic()
         turn(loop)
+        loop.busy += monotonic() - begun
         pthread_mutex_lock(&loop.lock)
         if loop.stopping or there(context) or loop.now >= until:
             break

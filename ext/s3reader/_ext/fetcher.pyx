@@ -24,7 +24,7 @@ from s3reader._ext.exchange cimport (
     LaneState, Phase, Slot, is_settled)
 from s3reader._ext.libcurl cimport curl
 from s3reader._ext.loop cimport open_loop
-from s3reader._ext.pace cimport pace_throttled
+from s3reader._ext.pace cimport pace_bound, pace_throttled
 from s3reader._ext.queues cimport close_lane, delay_until, enqueue, pop_report, settle
 from s3reader._ext.relief cimport offer_spare, recall_spares
 from s3reader._ext.threads cimport (
@@ -134,6 +134,17 @@ cdef class Fetcher:
     def max_connections(self):
         """How many transfers may run at once when nothing is throttled."""
         return self.loop.slot_count
+
+    @property
+    def busy(self):
+        """Seconds in which the loop was at work so far, not waiting."""
+        return self.loop.busy
+
+    def share(self, int connections):
+        """Run at most so many transfers at once from now on, with other fetchers at work."""
+        pthread_mutex_lock(&self.loop.lock)
+        pace_bound(&self.loop.pace, min(connections, self.loop.slot_count))
+        pthread_mutex_unlock(&self.loop.lock)
 
     cdef int _enqueue(self, Transfer transfer, double delay) except -1:
         cdef Exchange *exchange = &transfer.exchange

@@ -35,6 +35,7 @@ cdef struct Loop:
     int running
     double now
     double swept                    # when timeouts were looked at last
+    double busy                     # seconds spent in turns so far
     double relieved                 # when work for idle connections was
 
 # False where libcurl refuses, which is for want of memory. Before there is a driver.

@@ -18,6 +18,7 @@ cdef struct Pace:                   # guarded by the loop's lock
 
 # All under the loop's lock; ``now`` is monotonic time.
 cdef int pace_room(Pace *pace, int running, double now) noexcept nogil
+cdef void pace_bound(Pace *pace, int ceiling) noexcept nogil
 cdef void pace_started(Pace *pace) noexcept nogil
 cdef void pace_succeeded(Pace *pace, double now) noexcept nogil
 cdef void pace_throttled(Pace *pace, double now) noexcept nogil

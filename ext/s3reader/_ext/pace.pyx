@@ -59,6 +59,12 @@ cdef int pace_room(Pace *pace, int running, double now) noexcept nogil:
     return room if pace.rate == 0 else min(room, <int> pace.tokens)
 
 
+cdef void pace_bound(Pace *pace, int ceiling) noexcept nogil:
+    """Set how many transfers run at once when nothing is throttled."""
+    pace.limit = ceiling if pace.limit == pace.ceiling else min(pace.limit, ceiling)
+    pace.ceiling = ceiling
+
+
 cdef void pace_started(Pace *pace) noexcept nogil:
     if pace.rate > 0:
         pace.tokens -= 1
