@@ -20,6 +20,8 @@ from s3reader._ext.transfer import Lane, Transfer
 from .errors import IncompleteDataError, S3Exception
 
 if TYPE_CHECKING:
+    from s3reader._ext.fetcher import Fetcher
+
     from .session import Session
     from .source import ObjectSource
 
@@ -58,52 +60,84 @@ def gather(session: Session, parts: Iterable[Part], place: Place) -> Generator[P
     Raises:
         S3Exception: bytes could not be had, or the object is shorter or another than it was.
     """
-    fetcher = session.fetcher
-    lanes: dict[ObjectSource, Lane] = {}
+    lanes = _Lanes(session)
     running: deque[tuple[Part, Transfer]] = deque()
-    window = PARTS_PER_CONNECTION * fetcher.max_connections
+    window = PARTS_PER_CONNECTION * session.fetcher.max_connections
     waiting = iter(parts)
     following = next(waiting, None)
     try:
-        while running or following is not None:
-            started = []
-            while following is not None and len(running) < window:
-                scatter = place(following, not running)
-                if scatter is None:
-                    break
-                transfer = _transfer(session, lanes, following, scatter)
-                started.append(transfer)
-                running.append((following, transfer))
-                following = next(waiting, None)
-            if started:
-                session.submit(fetcher, started, attended=True)
-            if not running:
-                raise RuntimeError("a part was held back although nothing is on its way")
-            part, transfer = running[0]
-            fetcher.wait_done(transfer)
-            _check(part, transfer)
-            running.popleft()
-            yield part
+        with session.crew.watch(lanes.fetchers):
+            while running or following is not None:
+                started = []
+                while following is not None and len(running) < window:
+                    scatter = place(following, not running)
+                    if scatter is None:
+                        break
+                    transfer = _transfer(
+                        session, lanes.next_of(following.source), following, scatter
+                    )
+                    started.append(transfer)
+                    running.append((following, transfer))
+                    following = next(waiting, None)
+                if not running:
+                    raise RuntimeError("a part was held back although nothing is on its way")
+                part, transfer = running[0]
+                lanes.submit(started, transfer)
+                lanes.fetcher_of(transfer).wait_done(transfer)
+                _check(part, transfer)
+                running.popleft()
+                yield part
     except S3Exception as error:
         if running and not hasattr(error, "part"):
             error.part = running[0][0]  # type: ignore[attr-defined]
         raise
     finally:
-        for lane in lanes.values():
-            fetcher.cancel(lane)
+        lanes.cancel()
         # A traceback may keep the transfers: the caller's memory is not theirs any more.
         for _, transfer in running:
             if transfer.scatter is not None:
                 transfer.scatter.release()
 
 
-def _transfer(
-    session: Session, lanes: dict[ObjectSource, Lane], part: Part, scatter: Scatter
-) -> Transfer:
+class _Lanes:
+    """A lane of each object at each of the session's fetchers, which take parts in turn."""
+
+    def __init__(self, session: Session) -> None:
+        self.fetchers = session.crew.fetchers
+        self._session = session
+        self._lanes: dict[tuple[ObjectSource, int], Lane] = {}
+        self._fetchers: dict[Lane, Fetcher] = {}
+        self._turn = 0
+
+    def next_of(self, source: ObjectSource) -> Lane:
+        """A lane of the object at the fetcher whose turn it is."""
+        self._turn = (self._turn + 1) % len(self.fetchers)
+        lane = self._lanes.get((source, self._turn))
+        if lane is None:
+            lane = self._lanes[source, self._turn] = self._session.lane(source.counters)
+            self._fetchers[lane] = self.fetchers[self._turn]
+        return lane
+
+    def fetcher_of(self, transfer: Transfer) -> Fetcher:
+        """The fetcher that carries a transfer out."""
+        return self._fetchers[transfer.lane]
+
+    def submit(self, transfers: list[Transfer], awaited: Transfer) -> None:
+        """Start transfers, each at its fetcher; this thread waits for ``awaited`` next."""
+        waits = self.fetcher_of(awaited)
+        for fetcher in self.fetchers:
+            own = [each for each in transfers if self.fetcher_of(each) is fetcher]
+            if own:
+                self._session.submit(fetcher, own, attended=fetcher is waits)
+
+    def cancel(self) -> None:
+        """Stop all transfers."""
+        for lane, fetcher in self._fetchers.items():
+            fetcher.cancel(lane)
+
+
+def _transfer(session: Session, lane: Lane, part: Part, scatter: Scatter) -> Transfer:
     source = part.source
-    lane = lanes.get(source)
-    if lane is None:
-        lane = lanes[source] = session.lane(source.counters)
     source.counters.count_requested(part.stop - part.start)
     session.counters.count_requested(part.stop - part.start)
     return Transfer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator
 
@@ -13,8 +14,10 @@ from transfers import stays_poisoned
 from s3reader import crew
 from s3reader._ext.counters import Counters
 from s3reader._ext.fetcher import Fetcher
+from s3reader._ext.scatter import Scatter
 from s3reader.crew import Crew
 from s3reader.errors import ObjectNotFoundError
+from s3reader.gather import Part, gather
 from s3reader.source import ObjectSource
 
 MiB = 1024 * 1024
@@ -144,3 +147,14 @@ def test_closing_the_client_ends_all(shared: OpenSource) -> None:
     for each in fetchers:
         with pytest.raises(ValueError, match="closed"):
             each.submit([])
+
+
+def test_gathered_parts_are_shared_out(shared: OpenSource) -> None:
+    source, _ = shared()
+    source.info()
+    target = (ctypes.c_char * len(DATA))()
+    parts = [Part(source, at, at + MiB) for at in range(0, len(DATA), MiB)]
+    places = [(0, len(DATA), ctypes.addressof(target))]
+    assert list(gather(source.session, parts, lambda *_: Scatter(places, target))) == parts
+    assert bytes(target) == DATA
+    assert all(each.busy > 0 for each in source.session.crew.fetchers)
