@@ -16,12 +16,18 @@ LONGEST_FOLDER = 70
 @contextmanager
 def deaf_to_ctrl_c() -> Iterator[None]:
     """Let processes that are started in here not hear Ctrl-C: it is for the parent, which then
-    ends them. The parent hears it at the end of the ``with``."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    ends them. The parent hears it at the end of the ``with``. For the main thread."""
+    heard: list[int] = []
+    # The mask is what a started process inherits; another thread may take the signal all the same.
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def leave_the_users_settings_alone() -> None:

@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from transfers import wait_until
 import s3reader
 from s3reader import demo
 from s3reader.__main__ import main
+from s3reader.demo.processes import deaf_to_ctrl_c
 from s3reader.demo.ranks import RankFailed, run_ranks
 
 STAGES = {
@@ -165,6 +168,32 @@ def members(session: int) -> list[str]:
             if int(rest.split()[3]) == session:
                 found.append(name)
     return found
+
+
+def test_ctrl_c_is_heard_once_the_processes_are_started() -> None:
+    """Also where another thread takes the signal, which is not deaf."""
+    before = signal.getsignal(signal.SIGINT)
+    deaf, done = threading.Event(), []
+
+    def interrupt() -> None:
+        deaf.wait()
+        signal.raise_signal(signal.SIGINT)
+
+    other = threading.Thread(target=interrupt)
+    other.start()
+
+    def start_processes() -> None:
+        with deaf_to_ctrl_c():
+            deaf.set()
+            other.join()
+            time.sleep(0)
+            done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start_processes()
+    assert done
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_rank_that_raises_ends_the_group_with_its_words() -> None:
