@@ -90,10 +90,10 @@ def main() -> int:
     environ["UBSAN_OPTIONS"] += f":halt_on_error=0:log_path={reports}/undefined"
     pytest = str(Path(sys.executable).with_name("pytest"))
     status = subprocess.run([pytest, *arguments], env=environ).returncode
-    found = sorted(reports.iterdir())
-    for report in found:
-        print(f"--- {report.name}\n{report.read_text()}")
-    print(f"sanitizers: {len(found)} reports", flush=True)
+    # Refusals of absurd sizes, which tests ask for, are noted there too.
+    found = [each.read_text() for each in sorted(reports.iterdir())]
+    found = [text for text in found if "ERROR: " in text or "runtime error: " in text]
+    print(*found, f"sanitizers: {len(found)} reports", sep="\n", flush=True)
     return status or int(bool(found))
 
 
