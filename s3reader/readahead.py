@@ -1,12 +1,16 @@
 """Parts of an object fetched ahead of whoever reads it, in order, into pooled chunks.
 
 How far ahead is a window that begins small, because a reader may stop after its first bytes, and
-doubles with each part that was handed out, until there is a part for each connection. The client's
-byte budget bounds it too, but never below the part that is read next.
+doubles with each part that the reader had to wait for, until there is a part for each connection.
+It stays as it is where nothing is gained by more: while the reader is slower than what comes, and
+while what comes reaches the client's throughput target. The fewer chunks there are, the warmer is
+their memory. The client's byte budget bounds the window too, but never below the part that is read
+next.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -36,6 +40,9 @@ class ReadAhead:
         self._budget = source.session.budget
         self._taken: deque[int] = deque()  # bytes of the budget that each part holds
         self._window = FIRST_WINDOW
+        self._target = source.session.config.throughput_target_gbps * 1e9 / 8  # bytes a second
+        self._waited = False
+        self._since = 0.0  # monotonic time the latest part ended, or the first one was asked for
 
     def renew(self) -> bool:
         """Work with this process's fetcher; True if parts of a parent's were lost to a fork."""
@@ -93,6 +100,8 @@ class ReadAhead:
     def _start(self, ranges: list[tuple[int | None, int]], attended: bool) -> None:
         """Submit parts whose bytes were taken from the budget."""
         session = self._source.session
+        if not self.parts:
+            self._since = time.monotonic()
         self._taken.extend(stop - (start or 0) for start, stop in ranges)
         if self._lane is None:
             self._lane = session.lane(self._source.counters)
@@ -101,12 +110,25 @@ class ReadAhead:
         self.parts.extend(parts)
         session.submit(self._fetcher, parts, attended=attended)
 
+    def wait(self, upto: int) -> None:
+        """Wait until ``upto`` bytes of the first part have come, or it is settled."""
+        assert self._fetcher is not None
+        part = self.parts[0]
+        self._waited |= part.received < upto
+        self._fetcher.wait_received(part, upto)
+
     def retire(self) -> None:
         """Let go of the first part, all of which was handed out, and look further ahead."""
         assert self._fetcher is not None
         self.parts.popleft()
-        self._budget.give(self._taken.popleft())
-        self._window = min(2 * self._window, self._fetcher.max_connections + 1)
+        length = self._taken.popleft()
+        self._budget.give(length)
+        most = self._fetcher.max_connections + 1
+        if self._window < most:
+            since, self._since = self._since, time.monotonic()
+            if self._waited and length < self._target * (self._since - since):
+                self._window = min(2 * self._window, most)
+            self._waited = False
 
     def drop(self) -> None:
         """Cancel what is on its way and give the memory back."""

@@ -16,6 +16,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from s3reader._ext import libcurl, process
@@ -107,7 +108,9 @@ class Session:
                 process.leave()
                 raise ValueError("this S3Client is closed: make a new one")
             if self._crew is None:
-                self._crew = Crew(self._new_fetcher, self._max_connections())
+                # Not by a bound method: a session that nobody uses any more goes at once.
+                new_fetcher = partial(_new_fetcher_of, weakref.ref(self))
+                self._crew = Crew(new_fetcher, self._max_connections())
             return self._crew
 
     @property
@@ -283,6 +286,13 @@ class Session:
     def __del__(self) -> None:
         if not sys.is_finalizing() and not getattr(self, "closed", True):
             self.close()
+
+
+def _new_fetcher_of(session_reference: weakref.ref[Session]) -> Fetcher:
+    session = session_reference()
+    if session is None:
+        raise FetcherClosed("the client was closed")
+    return session._new_fetcher()
 
 
 def _copy_of(identity: str, *arguments: Any) -> Session:

@@ -233,7 +233,7 @@ class GetObjectStream:
                 break
             self._finish(part)  # an empty object, or a range past its end
         assert self._position is not None
-        self._source.session.fetcher.wait_received(part, min(length, self._consumed + least))
+        self._ahead.wait(min(length, self._consumed + least))
         received = part.received
         if part.failed and received <= self._consumed:
             raise part.error
@@ -297,7 +297,7 @@ class GetObjectStream:
         assert self._position is not None
         length = part.stop - part.start
         upto = min(length, self._consumed + room)
-        self._source.session.fetcher.wait_received(part, upto)
+        self._ahead.wait(upto)
         if part.received < upto:
             raise part.error
         count = upto - self._consumed
