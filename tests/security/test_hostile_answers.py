@@ -270,7 +270,7 @@ def test_document_made_to_harm_its_parser_is_an_error_soon(
             ask(client_for(refusal.endpoint))
         assert len(str(caught.value)) < 1000
         assert "root:" not in str(caught.value)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_deep_page_of_the_largest_size_does_not_exhaust_the_stack(
