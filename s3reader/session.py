@@ -169,8 +169,8 @@ class Session:
             )
         return min(wanted, allowed)
 
-    def part_size(self, length: int) -> int:
-        """Bytes of each request of a read of ``length`` bytes.
+    def part_size(self, length: int, largest: int = LARGEST_PART) -> int:
+        """Bytes of each request of a read of ``length`` bytes, at most ``largest``.
 
         A part_size of the user's own is kept to. Otherwise a long read is shared out evenly, so
         that each connection waits few times for a first byte, in which nothing comes.
@@ -179,7 +179,7 @@ class Session:
         if size != S3ClientConfig.part_size or length <= size:
             return size
         connections = self.fetcher.max_connections
-        rounds = math.ceil(length / (connections * LARGEST_PART))
+        rounds = math.ceil(length / (connections * largest))
         share = math.ceil(length / (connections * rounds))
         return max(size, math.ceil(share / PART_UNIT) * PART_UNIT)
 

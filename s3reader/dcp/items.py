@@ -25,6 +25,11 @@ DEFAULT_GAP = 2 * 1024 * 1024
 a connection brings (90 MB/s) in the time that S3 takes to answer another request (20 ms). The
 readers' default, 32 MiB, is larger because they read one stream at a time."""
 
+LARGEST_PART = 40 * 1024 * 1024
+"""Bytes of one request that its size is not chosen to exceed. Larger than a client's default, so
+that few first bytes are waited for; smaller than for one buffer, so that tensors are finished, and
+their checksums taken, while others come."""
+
 
 class Unplannable(Exception):
     """A plan that only torch's own way of reading can carry out."""

@@ -244,7 +244,12 @@ class Loader:
     def load_bytes(self, entry: Entry, data: bytes) -> None:
         """Give the planner the bytes that it saved."""
         for request in entry.requests:
-            self._planner.load_bytes(request, io.BytesIO(data))
+            try:
+                self._planner.load_bytes(request, io.BytesIO(data))
+            except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+                raise CheckpointCorruptError(
+                    f"the planner cannot load it ({type(error).__name__}: {error})."
+                ) from error
 
     def resolve(self, entry: Entry) -> list[torch.Tensor]:
         """The targets of an entry that another rank reads."""

@@ -27,7 +27,7 @@ from .collector import resting_collector, tenure
 from .cooperate import Group, Place, Sharing, declined_by, in_shared_memory, place_of, share_out
 from .errors import CheckpointCorruptError, in_checkpoint, naming
 from .filesystem import S3FileSystem
-from .items import DEFAULT_GAP, Entry, Unplannable, entries_of, parts_of
+from .items import DEFAULT_GAP, LARGEST_PART, Entry, Unplannable, entries_of, parts_of
 from .load import Loader, advice
 from .paths import as_uri, split_uri
 from .progress import Bar, Report
@@ -259,7 +259,8 @@ class S3StorageReader(FileSystemReader):
         assert isinstance(self._constructor, DCPOptimizedConstructor)
         chosen = self._constructor._gap_is_chosen
         gap = self._constructor._max_gap_size if chosen else DEFAULT_GAP
-        part_size = self.fs.client.s3client_config.part_size
+        total = sum(entry.length for entry in entries)
+        part_size = self.fs.client._session.part_size(total, LARGEST_PART)
         with resting_collector():
             parts, wasted = parts_of(entries, gap, part_size, self._source)
         self._total += sum(part.stop - part.start for part in parts)

@@ -88,6 +88,31 @@ def test_truncated_file(s3: Any, uri: str, reader_of: Any) -> None:
         assert "'weights', 'bias' from __0_0.distcp" in str(error)
 
 
+def test_any_flipped_byte_of_a_bytes_item_is_told_with_its_name(
+    s3: Any, save: Any, reader_of: Any
+) -> None:
+    uri = save({"step": {"a": [1, 2, 3]}})
+    bucket, key = place(uri)
+    data = s3.boto.get_object(Bucket=bucket, Key=key)["Body"].read()
+    told = 0
+    for at in range(0, len(data), 7):
+        damaged = bytearray(data)
+        damaged[at] ^= 0x40
+        s3.put(bucket, key, damaged)
+        target = {"step": {"a": [0, 0, 0]}}
+        try:
+            dcp.load(target, storage_reader=reader_of(uri), **ALONE)
+        except CheckpointException as caught:
+            error = caught.failures[0][0]
+            assert isinstance(error, CheckpointCorruptError), (at, error)
+            assert "__0_0.distcp" in str(error)
+            assert "step" in str(error)
+            told += 1
+        else:
+            assert target == {"step": {"a": [1, 2, 3]}}, at
+    assert told > 40  # the others are padding, times and other things that nobody reads
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "text"])
 def test_corrupt_metadata(s3: Any, uri: str, reader_of: Any, damage: str) -> None:
     bucket, key = place(uri)
