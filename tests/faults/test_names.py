@@ -7,6 +7,7 @@ machine's addresses.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -73,7 +74,7 @@ endpoint = f"http://wide.test:{sys.argv[1]}"
 config = s3reader.S3ClientConfig(unsigned=True, part_size=4096, force_path_style=True,
                                  max_connections=32)
 client = s3reader.S3Client(endpoint=endpoint, s3client_config=config)
-client.get_object("bucket", "key").readinto(bytearray(4096 * 200))
+client.get_object("bucket", "key").readinto(bytearray(4096 * 64))
 port = f"{int(sys.argv[1]):04X}"
 with open("/proc/self/net/tcp") as table:
     peers = re.findall(rf" 0[0-4]00007F:[0-9A-F]{{4}} (0[1-4])00007F:{port} 01 ", table.read())
@@ -132,7 +133,10 @@ def test_read_recovers_when_the_name_resolves(
 def test_connections_spread_over_the_addresses(
     run_python: Callable[..., subprocess.CompletedProcess[str]], resolver: str
 ) -> None:
-    with ScriptedServer(FaultyObject(bytes(4096 * 200)), host="0.0.0.0") as server:
+    faulty = FaultyObject(bytes(4096 * 64))
+    # So slowly that no connection is done with its part before all of them are there.
+    faulty.go_wrong(lambda request, reply: dataclasses.replace(reply, delay=1.0))
+    with ScriptedServer(faulty, host="0.0.0.0") as server:
         done = run_python(MANY_ADDRESSES, str(server.port), LD_PRELOAD=resolver)
         assert server.connections > 4
     assert (done.stderr, done.returncode) == ("", 0)
