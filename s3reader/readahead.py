@@ -110,6 +110,13 @@ class ReadAhead:
         self.parts.extend(parts)
         session.submit(self._fetcher, parts, attended=attended)
 
+    def wait_head(self) -> None:
+        """Wait until the first part's answer begins, or it is settled."""
+        assert self._fetcher is not None
+        part = self.parts[0]
+        self._waited |= not part.head_known
+        self._fetcher.wait_head(part)
+
     def wait(self, upto: int) -> None:
         """Wait until ``upto`` bytes of the first part have come, or it is settled."""
         assert self._fetcher is not None

@@ -205,7 +205,7 @@ class GetObjectStream:
             self._ahead.top_up(self._position, self._end, attended)
 
     def _wait_head(self, part: Transfer) -> None:
-        self._source.session.fetcher.wait_head(part)
+        self._ahead.wait_head()
         if part.failed and not part.head_known:
             raise part.error
         self._source.learn(part.total, part.etag)
