@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import pickle
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -255,12 +256,24 @@ class S3StorageReader(FileSystemReader):
         with naming(f"checkpoint {self.path}"):
             return super().read_data(plan, planner)
 
-    def _read(self, loader: Loader, entries: list[Entry], keep: Container[Entry] = ()) -> None:
+    def _read(
+        self,
+        loader: Loader,
+        entries: list[Entry],
+        keep: Container[Entry] = (),
+        wanted: Sequence[Entry] | None = None,
+    ) -> None:
+        """Read entries; ``wanted`` are all that the rank wants, where others read some of them."""
         assert isinstance(self._constructor, DCPOptimizedConstructor)
         chosen = self._constructor._gap_is_chosen
         gap = self._constructor._max_gap_size if chosen else DEFAULT_GAP
-        total = sum(entry.length for entry in entries)
-        part_size = self.fs.client._session.part_size(total, LARGEST_PART)
+        session = self.fs.client._session
+        own = sum(entry.length for entry in entries)
+        total = own if wanted is None else sum(entry.length for entry in wanted)
+        part_size = session.part_size(total, LARGEST_PART)
+        if wanted is not None:
+            # Sharing the reading makes no more requests of it.
+            part_size = max(part_size, math.ceil(own / max(1, own // part_size)))
         with resting_collector():
             parts, wasted = parts_of(entries, gap, part_size, self._source)
         self._total += sum(part.stop - part.start for part in parts)
@@ -276,7 +289,7 @@ class S3StorageReader(FileSystemReader):
         own = [e for e in entries if owners.get(place_of(e), group.rank) == group.rank]
         failure: BaseException | None = None
         try:
-            self._read(loader, own, {entry for entry in own if place_of(entry) in owners})
+            self._read(loader, own, {e for e in own if place_of(e) in owners}, entries)
         except BaseException as error:
             failure = error
         versions = {file: source.etag for file, source in self._sources.items() if source.etag}
