@@ -215,6 +215,9 @@ class DCPOptimizedS3Reader(ObjectReader):
         stream.finish()
         self._stream = None
 
+    def _settle(self) -> None:
+        """A position past the end stays there: it is the read that fails."""
+
     def _admit(self, vector: Vector) -> None:
         """Ranges lie inside the items, in any order: they do not go through the current one."""
         if self._source is None:

@@ -128,6 +128,7 @@ class ObjectReader(CursorReader, S3Reader):
             return vector.nbytes
         finally:
             vector.release()
+            self._settle()
 
     def _admit(self, vector: Vector) -> None:
         """Raise for ranges that this reader does not give."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -243,6 +244,16 @@ def test_range_past_the_end_is_named(client: S3Client, name: str, known: bool) -
             assert f"{SIZE} bytes" in str(met.value)
         assert reader.tell() == place
         check(reader, [(0, 10), (SIZE - 10, SIZE)])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("name", sorted(set(OWN) - {"dcp"}))
+def test_position_past_an_unknown_end_is_put_back(client: S3Client, name: str, fails: bool) -> None:
+    with OWN[name](client) as reader:
+        reader.seek(SIZE + 1000)
+        with pytest.raises(InvalidRangeError) if fails else contextlib.nullcontext():
+            reader.readinto_ranges(buffers_for([(SIZE - 10, SIZE + fails)]))
+        assert reader.tell() == SIZE
 
 
 def test_closed_reader(reader: Any) -> None:
