@@ -169,11 +169,17 @@ class Session:
             )
         return min(wanted, allowed)
 
-    def part_size(self, length: int, largest: int = LARGEST_PART) -> int:
-        """Bytes of each request of a read of ``length`` bytes, at most ``largest``.
+    def part_size(self, length: int, largest: int = LARGEST_PART, own: int | None = None) -> int:
+        """Bytes of each request of a read of ``length`` bytes.
 
         A part_size of the user's own is kept to. Otherwise a long read is shared out evenly, so
         that each connection waits few times for a first byte, in which nothing comes.
+
+        Args:
+            length: in bytes.
+            largest: bytes of a request that are not exceeded, but for ``own``.
+            own: bytes of it that are asked for here, where other processes ask for the rest: all
+                together make no more requests than one would.
         """
         size = self.config.part_size
         if size != S3ClientConfig.part_size or length <= size:
@@ -181,7 +187,8 @@ class Session:
         connections = self.fetcher.max_connections
         rounds = math.ceil(length / (connections * largest))
         share = math.ceil(length / (connections * rounds))
-        return max(size, math.ceil(share / PART_UNIT) * PART_UNIT)
+        size = max(size, math.ceil(share / PART_UNIT) * PART_UNIT)
+        return size if own is None else max(size, math.ceil(own / max(1, own // size)))
 
     def lane(self, counters: Counters | None = None, collects: bool = False) -> Lane:
         """A new lane, counted with ``counters`` and with the client.

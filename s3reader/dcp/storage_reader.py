@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import pickle
 from collections import Counter
@@ -269,11 +268,11 @@ class S3StorageReader(FileSystemReader):
         gap = self._constructor._max_gap_size if chosen else DEFAULT_GAP
         session = self.fs.client._session
         own = sum(entry.length for entry in entries)
-        total = own if wanted is None else sum(entry.length for entry in wanted)
-        part_size = session.part_size(total, LARGEST_PART)
-        if wanted is not None:
-            # Sharing the reading makes no more requests of it.
-            part_size = max(part_size, math.ceil(own / max(1, own // part_size)))
+        if wanted is None:
+            part_size = session.part_size(own, LARGEST_PART)
+        else:
+            total = sum(entry.length for entry in wanted)
+            part_size = session.part_size(total, LARGEST_PART, own)
         with resting_collector():
             parts, wasted = parts_of(entries, gap, part_size, self._source)
         self._total += sum(part.stop - part.start for part in parts)
