@@ -14,8 +14,6 @@ import pytest
 import s3reader
 
 TESTS = Path(__file__).parent
-# A job in a shell's background ignores Ctrl-C, and so do its children.
-LISTENS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 INSTALLED = Path(s3reader.__file__).parents[1]
 
 
@@ -30,7 +28,7 @@ def start_python(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]
     def start(code: str, *arguments: str, **environ: str) -> subprocess.Popen[str]:
         # Not from the checkout: there the package may lie without its compiled modules.
         child = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", LISTENS + code, *arguments],
+            [sys.executable, "-W", "error", "-c", code, *arguments],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": f"{INSTALLED}{os.pathsep}{TESTS}", **environ},
             stdin=subprocess.PIPE,
