@@ -202,7 +202,8 @@ class _Filling:
             if part.failed:
                 return
             if part.settled:
-                first += 1
+                # It may have settled since it was looked at: then its last bytes come next.
+                first += taken[first] == (part.start or 0) + part.received
             else:
                 upto = taken[first] - (part.start or 0) + PIECE
                 self._fetchers[part.lane].wait_received(part, upto)

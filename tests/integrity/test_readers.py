@@ -100,6 +100,20 @@ def test_wrong_byte_is_an_error_before_the_read_is_complete(
     assert reader.integrity.verified == "whole"
 
 
+def test_every_read_is_verified_however_its_parts_arrive(
+    serve: Serve, switch_threads_often: None
+) -> None:
+    """A part that settles between two looks at it is not passed over."""
+    client, _ = serve(ChecksummedObject(LARGE, "crc32"))
+    info = client.head_object("bucket", "key")
+    for _ in range(1500):
+        reader = client.get_object(
+            "bucket", "key", object_info=info, reader_constructor=READERS["unbuffered"]
+        )
+        assert in_one_piece(reader, len(LARGE)) == LARGE
+        assert reader.integrity.verified == "whole"
+
+
 @ways(AT_ONCE)
 def test_wrong_byte_of_a_small_object_is_an_error(
     serve: Serve, name: str, way: Callable[[Any, int], bytes]
