@@ -252,3 +252,46 @@ class TestClose:
             wait_until(lambda b=b: len(b.server.requests) > 3)
             b.fetcher.close()
             assert all(result() >= 0 for result in results)
+
+
+class TestHeldBack:
+    """Long exchanges wait until a server was seen to be worth more connections (`width`)."""
+
+    def test_short_ones_pass(self, bench: Callable[..., Bench]) -> None:
+        b = bench(FaultyObject(LARGE), connections=4)
+        lane = b.lane()
+        b.fetcher.submit(b.transfer(lane, 0, len(LARGE), bytearray(len(LARGE))) for _ in range(8))
+        others = [b.lane() for _ in range(3)]
+        short = [b.transfer(each, 0, 100, bytearray(100)) for each in others]
+        b.fetcher.submit(short)
+        for transfer in short:
+            b.fetcher.wait_done(transfer)
+        assert all(transfer.done for transfer in short)
+        b.fetcher.cancel(lane)
+
+    @pytest.mark.parametrize("moment", [0, 0.001, 0.003, 0.005, 0.008])
+    def test_cancelled(self, bench: Callable[..., Bench], moment: float) -> None:
+        b = bench(FaultyObject(LARGE), connections=3)
+        for _ in range(5):
+            lanes = [b.lane() for _ in range(4)]
+            buffer = bytearray(len(LARGE))
+            long = [b.transfer(lane, 0, len(LARGE), buffer) for lane in lanes for _ in range(2)]
+            b.fetcher.submit(long)
+            time.sleep(moment)
+            for lane in lanes[::2] + lanes[1::2]:
+                b.fetcher.cancel(lane)
+            assert all(transfer.settled for transfer in long)
+            assert stays_poisoned(buffer, 0.01)
+        again, lane = bytearray(len(LARGE)), b.lane()
+        last = b.transfer(lane, 0, len(LARGE), again)
+        b.fetcher.submit([last])
+        b.fetcher.wait_done(last)
+        assert again == LARGE
+
+    def test_fetcher_closes(self, bench: Callable[..., Bench]) -> None:
+        b = bench(FaultyObject(LARGE), connections=3)
+        lane = b.lane()
+        long = [b.transfer(lane, 0, len(LARGE), bytearray(len(LARGE))) for _ in range(6)]
+        b.fetcher.submit(long)
+        b.fetcher.close()
+        assert all(transfer.settled for transfer in long)

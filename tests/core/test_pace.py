@@ -1,52 +1,26 @@
-"""The pace of requests against a server that admits so many a second, on a clock of the test's own.
-
-The functions are C only; they are called by the pointers that Cython leaves in the module for
-other modules, on a struct whose fields are read from its declaration.
-"""
+"""The pace of requests against a server that admits so many a second, on the test's own clock."""
 
 from __future__ import annotations
 
 import ctypes
-import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
+from compiled import function, struct
 
 from s3reader._ext import pace as compiled
-
-DECLARATION = Path(__file__).resolve().parents[2] / "ext" / "s3reader" / "_ext" / "pace.pxd"
-CTYPES = {"int": ctypes.c_int, "double": ctypes.c_double}
 
 CEILING = 64  # transfers at once
 LATENCY = 0.05  # seconds
 STEP = 0.002  # seconds between turns of the simulated loop
 
+Pace = struct(compiled, "Pace")
+PACE = ctypes.POINTER(Pace)
 
-class Pace(ctypes.Structure):
-    _fields_ = [
-        (name, CTYPES[kind])
-        for kind, name in re.findall(r"^    (int|double) (\w+)", DECLARATION.read_text(), re.M)
-    ]
-
-
-def function(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-    capsule = ctypes.py_object(compiled.__pyx_capi__[name])
-    get_name = ctypes.pythonapi.PyCapsule_GetName
-    get_name.restype = ctypes.c_char_p
-    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    get_pointer.restype = ctypes.c_void_p
-    get_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
-    address = get_pointer(capsule, get_name(capsule))
-    return ctypes.CFUNCTYPE(result, ctypes.POINTER(Pace), *arguments)(address)
-
-
-room = function("pace_room", ctypes.c_int, ctypes.c_int, ctypes.c_double)
-started = function("pace_started", None)
-succeeded = function("pace_succeeded", None, ctypes.c_double)
-throttled = function("pace_throttled", None, ctypes.c_double)
-wait = function("pace_wait", ctypes.c_double, ctypes.c_double)
+room = function(compiled, "pace_room", ctypes.c_int, PACE, ctypes.c_int, ctypes.c_double)
+started = function(compiled, "pace_started", None, PACE)
+succeeded = function(compiled, "pace_succeeded", None, PACE, ctypes.c_double)
+throttled = function(compiled, "pace_throttled", None, PACE, ctypes.c_double)
+wait = function(compiled, "pace_wait", ctypes.c_double, PACE, ctypes.c_double)
 
 
 class Simulation:

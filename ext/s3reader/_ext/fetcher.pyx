@@ -32,6 +32,7 @@ from s3reader._ext.threads cimport (
     pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, store, thread_start)
 from s3reader._ext.transfer cimport Lane
+from s3reader._ext.width cimport width_bound
 
 cdef double SIGNAL_INTERVAL = 0.1   # seconds between looks for Ctrl-C while waiting
 
@@ -51,16 +52,14 @@ cdef class Fetcher:
         Transfers at once at most.
     user_agent
         Sent with every request.
-    ca_bundle
-        Path of a PEM file of trusted certificates; None for libcurl's own.
-    proxy
-        URL of a proxy; None for none.
+    ca_bundle, proxy
+        Path of a PEM file of trusted certificates, None for libcurl's own; URL, None for none.
     connect_timeout, first_byte_timeout, stall_timeout
         Seconds; None for none.
     hedge
         Send a request a second time when its answer is late.
     counters
-        Where the connections and bytes of all lanes are counted.
+        Of connections and bytes of all lanes.
     """
 
     def __cinit__(self, Counters counters not None, int max_connections, str user_agent not None, *,
@@ -89,6 +88,7 @@ cdef class Fetcher:
         self.loop.hedge.enabled = hedge
         self.loop.tally = &counters.tally
         self.loop.slot_count = self.loop.pace.limit = self.loop.pace.ceiling = max_connections
+        width_bound(&self.loop.width, max_connections)
         self.loop.slots = <Slot *> calloc(max_connections, sizeof(Slot))
         if self.loop.slots == NULL:
             raise MemoryError
@@ -136,6 +136,11 @@ cdef class Fetcher:
         return self.loop.slot_count
 
     @property
+    def width(self):
+        """How many long transfers run at once: as many as were seen to make them faster."""
+        return self.loop.width.allowed
+
+    @property
     def busy(self):
         """Seconds in which the loop was at work so far, not waiting."""
         return self.loop.busy
@@ -144,6 +149,7 @@ cdef class Fetcher:
         """Run at most so many transfers at once from now on, with other fetchers at work."""
         pthread_mutex_lock(&self.loop.lock)
         pace_bound(&self.loop.pace, min(connections, self.loop.slot_count))
+        width_bound(&self.loop.width, min(connections, self.loop.slot_count))
         pthread_mutex_unlock(&self.loop.lock)
 
     cdef int _enqueue(self, Transfer transfer, double delay) except -1:
@@ -190,9 +196,8 @@ cdef class Fetcher:
         for transfer in transfers:
             self._enqueue(transfer, 0)
         if attended:
-            # Every wait sees to it, and so does a cancel.
             pthread_mutex_lock(&self.loop.lock)
-            self.loop.unattended = True
+            self.loop.unattended = True     # every wait sees to it, and so does a cancel
             pthread_mutex_unlock(&self.loop.lock)
         else:
             self._wake()
@@ -209,8 +214,7 @@ cdef class Fetcher:
                 raise RuntimeError("a spare is signed, and offered once")
             pthread_mutex_lock(&self.loop.lock)
             transfer.fetcher = self
-            if not transfer.exchange.lane.closed:
-                offer_spare(transfer.exchange.lane, &transfer.exchange)
+            offer_spare(transfer.exchange.lane, &transfer.exchange)
             pthread_mutex_unlock(&self.loop.lock)
 
     def recall(self, Lane lane not None):
@@ -262,10 +266,8 @@ cdef class Fetcher:
             transfer = <Transfer> exchange.owner if exchange != NULL else None
             stopped = self.loop.stopping
             pthread_mutex_unlock(&self.loop.lock)
-            if transfer is not None:
+            if transfer is not None or stopped:
                 return transfer
-            if stopped:
-                return None
             with nogil:
                 pthread_mutex_lock(&self.loop.lock)
                 if self.loop.queues.reports_first == NULL and not self.loop.stopping:
@@ -363,8 +365,7 @@ cdef class Fetcher:
         _members, lane.members = lane.members, None   # kept until nothing refers to them
         if self.generation != process.generation or not self.started:
             return
-        # With the GIL held, see `next_report`: a transfer that is being dropped must be out of the
-        # reports before another thread can take it from there.
+        # With the GIL held: see `next_report`, which must not find a transfer being dropped.
         pthread_mutex_lock(&self.loop.lock)
         if not state.closed:
             close_lane(&self.loop.queues, state)
@@ -391,8 +392,7 @@ cdef class Fetcher:
             already = self.loop.stopping
             self.loop.stopping = True
             pthread_cond_broadcast(&self.loop.queues.reported)
-            if self.started:
-                call_driver(&self.loop)
+            call_driver(&self.loop)
             pthread_mutex_unlock(&self.loop.lock)
             if self.started and not already:
                 pthread_join(self.thread, NULL)

@@ -8,6 +8,7 @@ from s3reader._ext.libcurl cimport CURLM
 from s3reader._ext.pace cimport Pace
 from s3reader._ext.queues cimport Queues
 from s3reader._ext.threads cimport pthread_cond_t, pthread_mutex_t
+from s3reader._ext.width cimport Width
 
 cdef struct Loop:
     pthread_mutex_t lock            # guards phases, lanes, queues, pace, and who drives
@@ -36,6 +37,7 @@ cdef struct Loop:
     double now
     double swept                    # when timeouts were looked at last
     double busy                     # seconds spent in turns so far
+    Width width
     double relieved                 # when work for idle connections was
 
 # False where libcurl refuses, which is for want of memory. Before there is a driver.

@@ -32,6 +32,7 @@ from s3reader._ext.threads cimport (
     fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
     store)
 from s3reader._ext.timeouts cimport timed_out
+from s3reader._ext.width cimport is_long, width_free, width_held, width_room
 
 cdef enum:
     SWEEP_MS = 100                  # how often timeouts are looked at; they are seconds long
@@ -48,6 +49,7 @@ cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
     slot.next_idle = loop.idle
     loop.idle = slot
     loop.running -= 1
+    loop.width.running -= slot.wide
 
 
 cdef void take_off(Loop *loop, Slot *slot) noexcept nogil:
@@ -78,6 +80,8 @@ cdef bint attempt(Loop *loop, Exchange *exchange, Slot *first) noexcept nogil:
         return False
     loop.idle = slot.next_idle
     loop.running += 1
+    slot.wide = first == NULL and is_long(exchange)
+    loop.width.running += slot.wide
     if first != NULL:
         first.rival = slot
         exchange.hedged = True
@@ -172,7 +176,7 @@ cdef void start_ready(Loop *loop) noexcept nogil:
     """One turn at the queues: cancel what was closed, start what may start."""
     cdef Exchange *batch = NULL
     cdef Exchange *exchange
-    cdef int room
+    cdef int room, long_room
     pthread_mutex_lock(&loop.lock)
     if loop.queues.cancelling:
         doom_closed(loop)
@@ -182,16 +186,23 @@ cdef void start_ready(Loop *loop) noexcept nogil:
     if loop.queues.delayed != NULL:
         promote_delayed(&loop.queues, loop.now)
     room = pace_room(&loop.pace, loop.running, loop.now)
+    if loop.queues.held.first == NULL:
+        width_free(&loop.width)
+    elif room > 0:
+        width_held(&loop.width, loop.now, loop.busy, loop.tally.bytes_received)
+    long_room = width_room(&loop.width)
     while room > 0:
-        exchange = dequeue(&loop.queues)
+        exchange = dequeue(&loop.queues, long_room)
         if exchange == NULL:
             break
+        long_room -= is_long(exchange)
         pace_started(&loop.pace)
         exchange.phase = PHASE_RUNNING
         exchange.next = batch
         batch = exchange
         room -= 1
-    if room > 0 and loop.running > 0 and loop.now - loop.relieved >= RELIEF_INTERVAL:
+    if (room > 0 and loop.running > 0 and loop.queues.held.first == NULL
+            and loop.now - loop.relieved >= RELIEF_INTERVAL):
         loop.relieved = loop.now
         while room > 0 and is_unthrottled(loop):
             exchange = relieve(loop.slots, loop.slot_count, loop.now)
@@ -316,8 +327,11 @@ cdef double patience(Loop *loop) noexcept nogil:
     pthread_mutex_lock(&loop.lock)
     if loop.queues.cancelling or loop.stopping:
         until = 0
-    elif loop.queues.ready_first != NULL and loop.running < loop.pace.limit:
-        until = min(until, 1e3 * pace_wait(&loop.pace, loop.now))
+    elif loop.running < loop.pace.limit:
+        if loop.queues.ready.first != NULL:
+            until = min(until, 1e3 * pace_wait(&loop.pace, loop.now))
+        if loop.queues.held.first != NULL:
+            until = min(until, max(1.0, (loop.width.due - loop.now) * 1e3))
     waiting = loop.queues.delayed
     while waiting != NULL:
         until = min(until, max(0.0, (waiting.not_before - loop.now) * 1e3 + 1))
@@ -332,7 +346,8 @@ cdef void rest(Loop *loop, double until) noexcept nogil:
 
 
 cdef bint has_work(Loop *loop) noexcept nogil:
-    return loop.running > 0 or loop.queues.ready_first != NULL or loop.queues.delayed != NULL
+    return (loop.running > 0 or loop.queues.ready.first != NULL or loop.queues.held.first != NULL
+            or loop.queues.delayed != NULL)
 
 
 cdef void turn(Loop *loop) noexcept nogil:

@@ -3,9 +3,13 @@
 from s3reader._ext.exchange cimport Exchange, LaneState, Phase
 from s3reader._ext.threads cimport pthread_cond_t
 
+cdef struct Line:                   # of lanes with something to start, served in turn
+    LaneState *first
+    LaneState *last
+
 cdef struct Queues:                 # guarded by the loop's lock
-    LaneState *ready_first          # ring of lanes with something to start, served in turn
-    LaneState *ready_last
+    Line ready
+    Line held                       # those that found no room for the long exchange they are at
     Exchange *delayed               # retries that wait, unordered, few
     Exchange *reports_first         # FIFO of what Python must decide about
     Exchange *reports_last
@@ -14,7 +18,7 @@ cdef struct Queues:                 # guarded by the loop's lock
 
 # All under the loop's lock.
 cdef void enqueue(Queues *queues, Exchange *exchange, bint front) noexcept nogil
-cdef Exchange *dequeue(Queues *queues) noexcept nogil
+cdef Exchange *dequeue(Queues *queues, int long_room) noexcept nogil
 cdef void delay_until(Queues *queues, Exchange *exchange, double time) noexcept nogil
 cdef void promote_delayed(Queues *queues, double now) noexcept nogil
 cdef void settle(Exchange *exchange, Phase phase) noexcept nogil

@@ -10,16 +10,45 @@ from s3reader._ext.exchange cimport (
     PHASE_CANCELLED, PHASE_DONE, PHASE_QUEUED, PHASE_REPORTED)
 from s3reader._ext.relief cimport recall_spares
 from s3reader._ext.threads cimport load, pthread_cond_broadcast
+from s3reader._ext.width cimport is_long
 
 
-cdef void list_lane(Queues *queues, LaneState *lane) noexcept nogil:
+cdef void line_up(Line *line, LaneState *lane) noexcept nogil:
     lane.listed = True
     lane.next = NULL
-    if queues.ready_last == NULL:
-        queues.ready_first = lane
+    if line.last == NULL:
+        line.first = lane
     else:
-        queues.ready_last.next = lane
-    queues.ready_last = lane
+        line.last.next = lane
+    line.last = lane
+
+
+cdef LaneState *take_first(Line *line) noexcept nogil:
+    cdef LaneState *lane = line.first
+    if lane != NULL:
+        line.first = lane.next
+        if line.first == NULL:
+            line.last = NULL
+        lane.listed = False
+    return lane
+
+
+cdef void leave(Line *line, LaneState *lane) noexcept nogil:
+    """Take a lane out of a line, if it is in it."""
+    cdef LaneState *before = NULL
+    cdef LaneState *at = line.first
+    while at != NULL and at != lane:
+        before = at
+        at = at.next
+    if at == NULL:
+        return
+    if before == NULL:
+        line.first = lane.next
+    else:
+        before.next = lane.next
+    if line.last == lane:
+        line.last = before
+    lane.listed = False
 
 
 cdef void enqueue(Queues *queues, Exchange *exchange, bint front) noexcept nogil:
@@ -37,46 +66,35 @@ cdef void enqueue(Queues *queues, Exchange *exchange, bint front) noexcept nogil
         lane.last.next = exchange
         lane.last = exchange
     if not lane.listed:
-        list_lane(queues, lane)
+        line_up(&queues.ready, lane)
 
 
-cdef Exchange *dequeue(Queues *queues) noexcept nogil:
-    """Take the first exchange of the lane whose turn it is."""
+cdef Exchange *dequeue(Queues *queues, int long_room) noexcept nogil:
+    """Take the first exchange of the lane whose turn it is.
+
+    A lane that is at a long exchange while there is no room for one waits aside; it has the first
+    turn when there is.
+    """
     cdef LaneState *lane
     cdef Exchange *exchange
-    while queues.ready_first != NULL:
-        lane = queues.ready_first
-        queues.ready_first = lane.next
-        if queues.ready_first == NULL:
-            queues.ready_last = NULL
-        lane.listed = False
+    while True:
+        lane = take_first(&queues.held) if long_room > 0 else NULL
+        if lane == NULL:
+            lane = take_first(&queues.ready)
+        if lane == NULL:
+            return NULL
         exchange = lane.first
         if exchange == NULL:        # its lane was closed meanwhile
+            continue
+        if long_room <= 0 and is_long(exchange):
+            line_up(&queues.held, lane)
             continue
         lane.first = exchange.next
         if lane.first == NULL:
             lane.last = NULL
         else:
-            list_lane(queues, lane)
+            line_up(&queues.ready, lane)
         return exchange
-    return NULL
-
-
-cdef void unlist_lane(Queues *queues, LaneState *lane) noexcept nogil:
-    cdef LaneState *before = NULL
-    cdef LaneState *at = queues.ready_first
-    while at != NULL and at != lane:
-        before = at
-        at = at.next
-    if at == NULL:
-        return
-    if before == NULL:
-        queues.ready_first = lane.next
-    else:
-        before.next = lane.next
-    if queues.ready_last == lane:
-        queues.ready_last = before
-    lane.listed = False
 
 
 cdef void collect(LaneState *lane, Exchange *exchange) noexcept nogil:
@@ -160,7 +178,8 @@ cdef void close_lane(Queues *queues, LaneState *lane) noexcept nogil:
         return
     lane.first = lane.last = NULL
     if lane.listed:
-        unlist_lane(queues, lane)
+        leave(&queues.ready, lane)
+        leave(&queues.held, lane)
     cancel_in(waiting, lane)
     queues.delayed = cancel_in(queues.delayed, lane)
     queues.reports_first = cancel_in(queues.reports_first, lane)
@@ -174,7 +193,7 @@ cdef void cancel_waiting(Queues *queues) noexcept nogil:
     """Settle everything that waits, in every lane: the loop is stopping."""
     cdef Exchange *exchange
     while True:
-        exchange = dequeue(queues)
+        exchange = dequeue(queues, 1)
         if exchange == NULL:
             break
         settle(exchange, PHASE_CANCELLED)

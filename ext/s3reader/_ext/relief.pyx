@@ -21,6 +21,8 @@ cdef int64_t LEAST = 128 * 1024     # bytes: two of what a connection's window h
 
 
 cdef void offer_spare(LaneState *lane, Exchange *exchange) noexcept nogil:
+    if lane.closed:
+        return
     exchange.phase = PHASE_SPARE
     exchange.next = lane.spares
     lane.spares = exchange

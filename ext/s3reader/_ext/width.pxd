@@ -1,0 +1,30 @@
+"""How many long exchanges run at once."""
+
+from libc.stdint cimport int64_t
+
+from s3reader._ext.exchange cimport Exchange
+
+cdef struct Width:                  # guarded by the loop's lock, but for `running`: driver only
+    int allowed                     # long exchanges at once now
+    int ceiling                     # and at most
+    int running                     # of them
+    double due                      # monotonic time of the next look; 0 while nothing is held back
+    double since                    # monotonic time that look measures from
+    double busy                     # seconds that the loop had worked by then
+    int64_t received                # bytes that had come by then
+    bint flowing                    # some came since something was held back
+    int narrower                    # what it was before a trial; 0 for none on its way
+    double rate                     # bytes a second that came then
+    double pause                    # seconds until another trial, after one without a gain
+    double paused_until             # monotonic time
+
+cdef bint is_long(const Exchange *exchange) noexcept nogil
+
+# Under the loop's lock.
+cdef void width_bound(Width *width, int ceiling) noexcept nogil
+
+# Driver only, under the lock: ``now`` is monotonic time, ``busy`` the seconds that the loop has
+# worked so far, ``received`` the bytes that came so far.
+cdef int width_room(Width *width) noexcept nogil
+cdef void width_held(Width *width, double now, double busy, int64_t received) noexcept nogil
+cdef void width_free(Width *width) noexcept nogil

@@ -1,0 +1,105 @@
+"""Width: as many connections for long exchanges as make them faster, and no more.
+
+One connection to a server in the next rack may bring all that one thread can move, above all with
+TLS; more of them only cost it memory that is in no cache. One to S3 brings 90 MB/s. So a fetcher
+begins with one long exchange and holds the others back for some milliseconds. Then it looks how
+much of the time its loop had nothing to do: so much more could have come. Where not even a first
+byte came, the server is far away, and every connection is used at once. The width stays for the
+reads that follow.
+
+Short exchanges are not held back: their time is that to the first byte, and passes for many at
+once.
+"""
+
+from libc.math cimport ceil
+
+from s3reader._ext.exchange cimport GET_RANGE, OPEN_END
+
+cdef int64_t LONG = 1024 * 1024     # bytes from which an exchange is long: 11 ms of 90 MB/s
+cdef double FAR = 0.004             # seconds in which a server nearby begins to answer
+cdef double FIRST_LOOK = 0.004      # seconds of bytes coming that a first judgement is told from
+cdef double LATER_LOOK = 0.02       # and a later one: what was added takes time to begin
+cdef double SATURATED = 0.85        # share of the time at work from which on more is no gain
+cdef double SCARCE = 0.3            # and below which it surely is
+cdef double GAIN = 1.1              # times the bytes that what is added must bring to stay
+cdef double FIRST_PAUSE = 0.5       # seconds
+cdef double LONGEST_PAUSE = 32.0    # seconds
+
+
+cdef bint is_long(const Exchange *exchange) noexcept nogil:
+    return (exchange.method == GET_RANGE and exchange.start >= 0 and exchange.stop != OPEN_END
+            and exchange.stop - exchange.start - exchange.received >= LONG)
+
+
+cdef void width_bound(Width *width, int ceiling) noexcept nogil:
+    """Set how many long exchanges run at once at most; one, to begin with."""
+    width.ceiling = ceiling
+    width.allowed = max(1, min(width.allowed, ceiling))
+
+
+cdef int width_room(Width *width) noexcept nogil:
+    """How many long exchanges may start now."""
+    return width.allowed - width.running
+
+
+cdef void width_free(Width *width) noexcept nogil:
+    """Nothing is held back."""
+    width.due = 0
+
+
+cdef void look_later(
+        Width *width, double now, double busy, int64_t received, double wait) noexcept nogil:
+    width.since = now
+    width.due = now + wait
+    width.busy = busy
+    width.received = received
+
+
+cdef void widen(Width *width, double now, double share, double rate) noexcept nogil:
+    """Add the connections that fill the loop's time, for a trial where that is not far away."""
+    if share >= SCARCE:
+        if now < width.paused_until:
+            return
+        width.narrower = width.allowed
+        width.rate = rate
+    width.allowed = <int> min(
+        <double> width.ceiling, max(width.allowed + 1, ceil(width.allowed / max(share, 1e-3))))
+
+
+cdef void judge_trial(Width *width, double now, double rate) noexcept nogil:
+    """Keep what was added if it brought more; otherwise leave it for longer each time."""
+    if rate >= GAIN * width.rate:
+        width.pause = 0
+    else:
+        width.allowed = min(width.narrower, width.ceiling)
+        width.pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * width.pause))
+        width.paused_until = now + width.pause
+    width.narrower = 0
+
+
+cdef void width_held(Width *width, double now, double busy, int64_t received) noexcept nogil:
+    """Long exchanges are held back: see whether more of them are to run."""
+    cdef double share, rate
+    if width.allowed >= width.ceiling and width.narrower == 0:
+        return
+    if width.due == 0:
+        width.flowing = False
+        width.narrower = 0
+        look_later(width, now, busy, received, FAR)
+        return
+    if not width.flowing and received > width.received:
+        width.flowing = True
+        look_later(width, now, busy, received, FIRST_LOOK)
+        return
+    if now < width.due:
+        return
+    if not width.flowing:
+        width.allowed = width.ceiling
+        return
+    share = (busy - width.busy) / (now - width.since)
+    rate = (received - width.received) / (now - width.since)
+    if width.narrower > 0:
+        judge_trial(width, now, rate)
+    elif share < SATURATED:
+        widen(width, now, share, rate)
+    look_later(width, now, busy, received, LATER_LOOK)

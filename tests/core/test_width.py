@@ -1,0 +1,124 @@
+"""The width of a fetcher whose loop can move so much, before servers of several kinds."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+
+import pytest
+from compiled import function, struct
+
+from s3reader._ext import width as compiled
+
+CEILING = 15  # long exchanges at once
+STEP = 0.0005  # seconds between turns of the simulated loop
+MOVED = 2.4e9  # bytes a second that the loop can move
+
+Width = struct(compiled, "Width")
+WIDTH = ctypes.POINTER(Width)
+DOUBLE = ctypes.c_double
+
+bound = function(compiled, "width_bound", None, WIDTH, ctypes.c_int)
+room = function(compiled, "width_room", ctypes.c_int, WIDTH)
+held = function(compiled, "width_held", None, WIDTH, DOUBLE, DOUBLE, ctypes.c_int64)
+free = function(compiled, "width_free", None, WIDTH)
+
+
+@dataclass
+class Simulation:
+    """A loop with endless long exchanges before a server.
+
+    Args:
+        latency: seconds to the first byte.
+        connection: bytes a second of each connection.
+        server: bytes a second of all together.
+    """
+
+    latency: float
+    connection: float
+    server: float = 1e12
+    now: float = 1000.0
+    busy: float = 0.0
+    received: float = 0.0
+    began: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.width = Width()
+        bound(self.width, CEILING)
+        self.at_once: list[int] = []
+
+    def run(self, seconds: float) -> int:
+        """Go on for so long; how many exchanges run then."""
+        until = self.now + seconds
+        while self.now < until:
+            held(self.width, self.now, self.busy, int(self.received))
+            # An exchange is over soon, so what is not to run any more ends.
+            self.began = self.began[: self.width.allowed]
+            self.began += [self.now] * (self.width.allowed - len(self.began))
+            self.width.running = len(self.began)
+            assert room(self.width) == 0
+            flowing = sum(self.now - began >= self.latency for began in self.began)
+            came = min(self.server, flowing * self.connection)
+            self.received += STEP * min(came, MOVED)
+            self.busy += STEP * min(came / MOVED, 1.0)
+            self.now += STEP
+            self.at_once.append(len(self.began))
+        return len(self.began)
+
+
+def test_begins_with_one() -> None:
+    simulation = Simulation(latency=0.0002, connection=3e9)
+    assert simulation.run(STEP) == 1
+
+
+@pytest.mark.parametrize("latency", [0.0002, 0.003])
+def test_one_connection_that_brings_all_that_the_loop_moves_stays_alone(latency: float) -> None:
+    simulation = Simulation(latency, connection=3e9)
+    assert simulation.run(10) == 1
+    assert max(simulation.at_once) == 1
+
+
+@pytest.mark.parametrize(("connection", "needed"), [(1.4e9, 2), (0.9e9, 3), (0.5e9, 5)])
+def test_connections_are_added_until_the_loop_is_busy(connection: float, needed: int) -> None:
+    simulation = Simulation(0.0002, connection)
+    assert needed - 1 <= simulation.run(0.1) <= needed + 1
+    assert simulation.run(2) * connection >= 0.85 * MOVED
+
+
+def test_server_far_away_gets_every_connection_before_it_answered() -> None:
+    simulation = Simulation(latency=0.025, connection=90e6)
+    assert simulation.run(0.006) == CEILING
+    assert simulation.run(5) == CEILING
+
+
+def test_slow_server_nearby_gets_every_connection() -> None:
+    simulation = Simulation(latency=0.001, connection=90e6)
+    assert simulation.run(0.012) == CEILING
+
+
+def test_connections_that_bring_nothing_are_given_up_and_tried_rarely() -> None:
+    simulation = Simulation(latency=0.0002, connection=1.5e9, server=1.5e9)
+    simulation.run(0.2)
+    assert max(simulation.at_once) > 1
+    simulation.at_once.clear()
+    simulation.run(30)
+    more = sum(count > 1 for count in simulation.at_once)
+    assert 0 < more < 0.02 * len(simulation.at_once)
+
+
+def test_width_stays_for_later_reads() -> None:
+    simulation = Simulation(latency=0.025, connection=90e6)
+    simulation.run(1)
+    free(simulation.width)
+    simulation.began.clear()
+    simulation.now += 60
+    assert simulation.run(STEP) == CEILING
+
+
+def test_bound_is_kept() -> None:
+    simulation = Simulation(latency=0.025, connection=90e6)
+    simulation.run(1)
+    bound(simulation.width, 4)
+    assert simulation.run(1) == 4
+    bound(simulation.width, CEILING)
+    assert simulation.run(1) == CEILING
