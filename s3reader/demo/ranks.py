@@ -2,15 +2,17 @@
 
 One process, started early, imports torch and forks the ranks from itself, so four of them are
 there in a second. They find each other through a file and talk over the loopback interface; no
-port is chosen here. A rank ends when its parent has gone, however that came about.
+port is chosen here. A rank ends when its parent has gone, however that came about: the kernel sees
+to it, since a rank may be inside torch then, which does not always let other threads run.
 """
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
+import signal
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -60,9 +62,10 @@ def run_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) ->
                 process = _context.Process(
                     target=_rank, args=(place, sender, function, arguments), daemon=True
                 )
-                process.start()
+                with deaf_to_ctrl_c():  # else it might be started and not be known here
+                    process.start()
+                    processes.append(process)
                 sender.close()
-                processes.append(process)
                 waiting[receiver] = rank
             while waiting:
                 ready: Any = connection.wait(list(waiting))
@@ -98,7 +101,7 @@ def _rank(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
 ) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _end_with_parent()
     rank, world_size, file = place
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the host's own name may not resolve
     warnings.simplefilter("ignore")  # torch's, about groups of processes without a GPU
@@ -129,7 +132,16 @@ def _causes(error: BaseException) -> Iterator[str]:
 
 
 def _end_with_parent() -> None:
+    """Be killed when the parent has gone.
+
+    It has a pipe to this process, through which nothing comes any more. When its end is closed,
+    the kernel sends the signal that was asked for.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+    pipe: Any = parent.sentinel
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | fcntl.FASYNC)
+    if connection.wait([pipe], timeout=0):  # before it was asked for
+        signal.raise_signal(signal.SIGKILL)

@@ -6,7 +6,6 @@ ends, so it goes with its parent however that ends.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -40,13 +39,14 @@ class EmbeddedS3:
         """End the child, and with it everything that was put there."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+        # To close its standard input is not enough: processes forked since then may have it, too.
+        self._process.terminate()
         try:
             self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdin.close()
         self._process.stdout.close()
 
 
