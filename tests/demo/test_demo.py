@@ -248,19 +248,23 @@ def test_ctrl_c_while_a_rank_is_started_ends_it(monkeypatch: pytest.MonkeyPatch)
 # Starts a rank that finds no folder to meet the others in, where torch waits for minutes and lets
 # no other thread run, and goes away.
 LEAVING = """
-import math, os, time
+import math, os
 from s3reader.demo import ranks
+
+def rank(place, sender):
+    def enter(*arguments):
+        sender.send(os.getpid())
+        return FileStore(*arguments)
+
+    FileStore, ranks.FileStore = ranks.FileStore, enter
+    ranks._rank(place, sender, math.sqrt, (4,))
 
 if __name__ == "__main__":
     ranks.prepare()
     receiver, sender = ranks._context.Pipe(duplex=False)
-    place = (0, 2, "/nonexistent/group")
-    rank = ranks._context.Process(target=ranks._rank, args=(place, sender, math.sqrt, (4,)))
-    rank.start()
-    wchan = f"/proc/{rank.pid}/wchan"
-    while "nanosleep" not in open(wchan).read():
-        time.sleep(0.05)
-    print(rank.pid, flush=True)
+    arguments = (0, 2, "/nonexistent/group"), sender
+    ranks._context.Process(target=rank, args=arguments).start()
+    print(receiver.recv(), flush=True)
     os._exit(0)
 """
 
