@@ -21,9 +21,9 @@ import torch.distributed as dist
 
 from s3reader.errors import S3Exception
 
-from .items import Entry
+from .items import Entry, tensor_requests
 from .landing import span, takes_all
-from .load import Kept, Loader, tensor_requests
+from .load import Kept, Loader
 
 _log = logging.getLogger("s3reader")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from s3reader.errors import S3Exception
+from s3reader.errors import ObjectChangedError, ObjectNotFoundError, S3Exception
 
 
 class CheckpointCorruptError(S3Exception):
@@ -44,3 +44,14 @@ def naming(place: str, advice: str = "") -> Iterator[None]:
         yield
     except S3Exception as error:
         raise in_checkpoint(error, place, advice) from error
+
+
+def advice_for(error: S3Exception) -> str:
+    """What to do about it."""
+    if isinstance(error, ObjectNotFoundError):
+        return "The checkpoint is not complete: was it deleted, or its upload cut short?"
+    if isinstance(error, ObjectChangedError):
+        return "Load again, from a checkpoint that nobody writes to."
+    if isinstance(error, CheckpointCorruptError):
+        return "Load an earlier checkpoint, or upload this one again."
+    return ""

@@ -18,17 +18,12 @@ from s3reader._ext.ranges import split
 from s3reader.gather import Part
 from s3reader.source import ObjectSource
 
-from ._torch import Metadata, ReadItem, TensorStorageMetadata
+from ._torch import LoadItemType, Metadata, ReadItem, TensorStorageMetadata
 
 DEFAULT_GAP = 2 * 1024 * 1024
 """Bytes between entries that are fetched rather than left out, unless the user says otherwise: what
 a connection brings (90 MB/s) in the time that S3 takes to answer another request (20 ms). The
 readers' default, 32 MiB, is larger because they read one stream at a time."""
-
-LARGEST_PART = 40 * 1024 * 1024
-"""Bytes of one request that its size is not chosen to exceed. Larger than a client's default, so
-that few first bytes are waited for; smaller than for one buffer, so that tensors are finished, and
-their checksums taken, while others come."""
 
 
 class Unplannable(Exception):
@@ -48,6 +43,8 @@ class Entry:
         targets: of the requests, while the bytes are on their way.
         landing: memory for the bytes meanwhile; ``direct`` the target that it is of, or ``beside``
             memory of its own.
+        missing: bytes that have not arrived yet, once it has memory.
+        in_turn: whether its targets' memory is wanted by others before it.
     """
 
     file: str
@@ -61,6 +58,8 @@ class Entry:
     landing: Landing | None = None
     direct: torch.Tensor | None = None
     beside: torch.Tensor | None = None
+    missing: int = 0
+    in_turn: bool = False
 
     @property
     def length(self) -> int:
@@ -71,6 +70,11 @@ class Entry:
     def name(self) -> str:
         """What messages call it."""
         return str(self.requests[0].storage_index.fqn)
+
+
+def tensor_requests(entry: Entry) -> list[ReadItem]:
+    """Those that want a tensor."""
+    return [request for request in entry.requests if request.type != LoadItemType.BYTE_IO]
 
 
 def entries_of(

@@ -1,32 +1,35 @@
 """The direct path: a plan's bytes from S3 into its tensors, without torch.load in between.
 
 Parts of all files are fetched together (see `s3reader.gather`). Before a part is sent, the targets
-of its items are asked from the planner and become its places; when an item's last byte is there,
-its checksums are compared, its header is read, and it is committed. What is not a plain tensor in
-plain memory takes the smallest detour: bytes beside the target and one copy; and what torch did
-not write in its usual form is read by torch, from the same bytes.
+of its items are asked from the planner and become its places; while bytes arrive their checksum is
+taken, and when an item's last byte is there, the checksums are compared, its header is read, and it
+is committed. What is not a plain tensor in plain memory takes the smallest detour: bytes beside the
+target and one copy; and what torch did not write in its usual form is read by torch, from the same
+bytes.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+from bisect import bisect_right
 from collections import Counter
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from s3reader._ext.archive import Damaged, Record, Unusual, read_directory, verify
 from s3reader._ext.landing import Landing, scatter
-from s3reader.errors import ObjectChangedError, ObjectNotFoundError, S3Exception
+from s3reader.errors import S3Exception
 from s3reader.gather import Part, gather
 
-from ._torch import LoadItemType, LoadPlanner, ReadItem
+from ._torch import LoadItemType, LoadPlanner
 from .collector import resting_collector
-from .errors import CheckpointCorruptError, in_checkpoint
-from .items import Entry
+from .errors import CheckpointCorruptError, advice_for, in_checkpoint
+from .items import Entry, tensor_requests
 from .landing import LARGEST_MARGIN, USUAL_DATA_START, Claims, crc32, span, takes_all
 from .tensor_header import TensorHeader, read_header
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from s3reader.session import Session
 
 _BYTE_ORDER = b"little"
+
+_stop = attrgetter("stop")
 
 _MOST_HEADERS = 4096
 """Descriptions of tensors that are remembered: a checkpoint has few different ones."""
@@ -81,6 +86,9 @@ class Loader:
         self._verify = verify
         self._arrived = arrived
         self._claims = Claims()
+        self._landed: dict[Entry, None] = {}  # what has memory, in the plan's order
+        self._complete: set[Entry] = set()  # of those what has arrived before its turn
+        self._current: Entry | None = None  # what is settled, for messages
         self._starts: dict[Any, int] = {}  # where the bytes of such a tensor began last
         self._headers: dict[bytes, TensorHeader] = {}
 
@@ -100,26 +108,22 @@ class Loader:
         Raises:
             S3Exception: bytes could not be had, or are not what was saved.
         """
-        current: Entry | None = None
         self._keep = keep
+        self._current = None
         try:
-            for current in empty:
-                self._land(current)
-                self._settle(current)
+            for entry in empty:
+                self._land(entry)
+                self._settle(entry)
             with closing(gather(self._session, parts, self._place)) as arriving:
-                for part in arriving:
+                for part, start, stop in arriving:
                     with resting_collector():
-                        for current in part.items:
-                            if current.stop <= part.stop:
-                                self._settle(current)
-                            elif self._verify and not current.bare:
-                                _landing(current).sum_up_to(part.stop - current.start, crc32)
-                    self._arrived(part.stop - part.start)
+                        self._take(part, start, stop)
+                    self._arrived(stop - start)
         except S3Exception as error:
             failed: Part | None = getattr(error, "part", None)
-            entries = [current] if failed is None and current is not None else []
-            entries = entries if failed is None else failed.items
-            raise in_checkpoint(error, self.describe(entries), advice(error)) from error
+            settled: list[Entry] = [] if self._current is None else [self._current]
+            entries = settled if failed is None else failed.items
+            raise in_checkpoint(error, self.describe(entries), advice_for(error)) from error
         finally:
             for part in parts:
                 for entry in part.items:
@@ -163,6 +167,8 @@ class Loader:
         alone = True
         for target in targets:
             alone = self._claims.add(*span(target)) and alone
+        self._landed[entry] = None
+        entry.missing, entry.in_turn = entry.length, not alone
         if alone and entry.stored is not None and not entry.transforms:
             dtype, sizes = entry.stored
             start = 0 if entry.bare else self._starts.get((dtype, len(sizes)), USUAL_DATA_START)
@@ -191,11 +197,33 @@ class Loader:
         if entry.landing is not None:
             for target in entry.targets or ():
                 self._claims.remove(*span(target))
+            del self._landed[entry]
         entry.landing = entry.direct = entry.beside = None
 
-    # When the last byte of an item is there.
+    # When bytes have arrived.
+
+    def _take(self, part: Part, start: int, stop: int) -> None:
+        """Take note of bytes ``[start, stop)`` of a part; settle what is complete by that."""
+        items: list[Entry] = part.items
+        for index in range(bisect_right(items, start, key=_stop), len(items)):
+            entry = items[index]
+            begin, end = max(start, entry.start), min(stop, entry.stop)
+            if begin >= end:
+                return
+            entry.missing -= end - begin
+            if entry.missing:
+                if self._verify and not entry.bare:
+                    _landing(entry).sum(begin - entry.start, end - entry.start, crc32)
+            elif entry.in_turn:
+                self._complete.add(entry)
+            else:
+                self._settle(entry)
+            while self._complete and (first := next(iter(self._landed))) in self._complete:
+                self._complete.remove(first)
+                self._settle(first)
 
     def _settle(self, entry: Entry) -> None:
+        self._current = entry
         self.counts["items"] += 1
         targets = self._targets_of(entry)
         kept = Kept(targets, b"") if entry in self._keep else None
@@ -366,22 +394,6 @@ class Loader:
         return loaded
 
 
-def tensor_requests(entry: Entry) -> list[ReadItem]:
-    """Those that want a tensor."""
-    return [request for request in entry.requests if request.type != LoadItemType.BYTE_IO]
-
-
 def _landing(entry: Entry) -> Landing:
     assert entry.landing is not None
     return entry.landing
-
-
-def advice(error: S3Exception) -> str:
-    """What to do about it."""
-    if isinstance(error, ObjectNotFoundError):
-        return "The checkpoint is not complete: was it deleted, or its upload cut short?"
-    if isinstance(error, ObjectChangedError):
-        return "Load again, from a checkpoint that nobody writes to."
-    if isinstance(error, CheckpointCorruptError):
-        return "Load an earlier checkpoint, or upload this one again."
-    return ""

@@ -161,9 +161,10 @@ def _heads(
         else:
             yield file, b""
     if parts:
-        for part in gather(parts[0].source.session, parts, _place):
-            file, memory = part.items
-            yield file, bytes(memory.numpy())
+        for part, _, _ in gather(parts[0].source.session, parts, _place):
+            if not part.missing:
+                file, memory = part.items
+                yield file, bytes(memory.numpy())
 
 
 def _place(part: Part, alone: bool) -> Scatter:

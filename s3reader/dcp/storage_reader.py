@@ -25,10 +25,10 @@ from s3reader.source import ObjectSource
 from ._torch import FileSystemReader, LoadPlan, LoadPlanner, Metadata, ReadItem
 from .collector import resting_collector, tenure
 from .cooperate import Group, Place, Sharing, declined_by, in_shared_memory, place_of, share_out
-from .errors import CheckpointCorruptError, in_checkpoint, naming
+from .errors import CheckpointCorruptError, advice_for, in_checkpoint, naming
 from .filesystem import S3FileSystem
-from .items import DEFAULT_GAP, LARGEST_PART, Entry, Unplannable, entries_of, parts_of
-from .load import Loader, advice
+from .items import DEFAULT_GAP, Entry, Unplannable, entries_of, parts_of
+from .load import Loader
 from .paths import as_uri, split_uri
 from .progress import Bar, Report
 
@@ -269,10 +269,10 @@ class S3StorageReader(FileSystemReader):
         session = self.fs.client._session
         own = sum(entry.length for entry in entries)
         if wanted is None:
-            part_size = session.part_size(own, LARGEST_PART)
+            part_size = session.part_size(own)
         else:
             total = sum(entry.length for entry in wanted)
-            part_size = session.part_size(total, LARGEST_PART, own)
+            part_size = session.part_size(total, own=own)
         with resting_collector():
             parts, wasted = parts_of(entries, gap, part_size, self._source)
         self._total += sum(part.stop - part.start for part in parts)
@@ -297,7 +297,7 @@ class S3StorageReader(FileSystemReader):
         for file in sorted(changed):
             mixed = ObjectChangedError("ranks have read different versions of the file.")
             of_file = [entry for entry in entries if entry.file == file]
-            raise in_checkpoint(mixed, loader.describe(of_file, file), advice(mixed))
+            raise in_checkpoint(mixed, loader.describe(of_file, file), advice_for(mixed))
         group.exchange(sharing, declined, loader, entries)
         for entry, kept in loader.kept.items():
             loader.commit(entry, kept)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Callable
 
@@ -12,7 +14,9 @@ from servers.faults import ETAG, Fault, cut, headers, pattern, status
 from servers.scripted import Reply, Request, ScriptedServer, object_script
 from transfers import stays_poisoned, wait_until
 
+from s3reader._ext.scatter import Scatter
 from s3reader.errors import ObjectChangedError, ObjectNotFoundError
+from s3reader.gather import Part, gather
 from s3reader.source import ObjectSource
 
 MiB = 1024 * 1024
@@ -120,6 +124,41 @@ def test_checksum_covers_what_was_relieved(slow: OpenSource) -> None:
     assert source().readinto(target) == len(DATA)
     assert len(ranges(server)) > 2
     assert source.verifier.integrity.verified == "whole"
+
+
+def gathered(source: ObjectSource, target: bytearray) -> list[Part]:
+    """Gather the halves; the parts, each of whose bytes was told once and was there then."""
+    parts = [Part(source, 0, HALF), Part(source, HALF, len(DATA))]
+    view = (ctypes.c_char * len(DATA)).from_buffer(target)
+    places = [(0, len(DATA), ctypes.addressof(view))]
+    told: list[tuple[int, int]] = []
+    for part, start, stop in gather(source.session, parts, lambda *_: Scatter(places, view)):
+        assert part.start <= start < stop <= part.stop
+        assert target[start:stop] == DATA[start:stop]
+        told.append((start, stop))
+    told.sort()
+    assert told[0][0] == 0
+    assert told[-1][1] == len(DATA)
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(told))
+    return parts
+
+
+def test_gathered_part_is_relieved(slow: OpenSource) -> None:
+    source, server = slow()
+    parts = gathered(source, bytearray(len(DATA)))
+    assert [part.missing for part in parts] == [0, 0]
+    asked = ranges(server)
+    assert len(asked) > 2
+    assert HALF > asked[2][0] > HALF // 2
+    assert source.stats()["requests"]["GetObject"] == len(asked)
+    assert source.stats()["bytes_received"] == len(DATA)
+
+
+def test_gathered_part_whose_relief_fails_is_told(slow: OpenSource) -> None:
+    source, _ = slow(status(404, "NoSuchKey"))
+    with pytest.raises(ObjectNotFoundError) as caught:
+        gathered(source, bytearray(len(DATA)))
+    assert caught.value.part.start == 0  # type: ignore[attr-defined]
 
 
 def test_cancelling_ends_the_relieving_request_too(

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from alone import ALONE
+from servers.scripted import Reply, Request, object_script
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 
-from s3reader import S3ReaderConstructor
+from s3reader import S3ClientConfig, S3ReaderConstructor
 from s3reader.dcp import S3StorageReader
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is")
 
 SIDE = 200
 COUNT = SIDE * SIDE
+
+PARTS = S3ClientConfig(unsigned=True, part_size=16 * 1024)
 
 Views = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 
@@ -111,3 +116,29 @@ def test_tied_weights_go_directly_when_they_can(save: Any, both: Any) -> None:
     dcp.load({"embedding": shared, "head": shared}, storage_reader=direct, **ALONE)
     assert torch.equal(shared, weights)
     assert direct.stats()["direct_items"] == 1
+
+
+@pytest.mark.parametrize("late", ["a", "b"])
+def test_what_comes_before_its_turn_waits(tmp_path: Path, scripted: Any, late: str) -> None:
+    """One item's first part comes last."""
+    saved = {name: torch.full((SIDE, SIDE), float(ord(name))) for name in "abc"}
+    dcp.save(saved, checkpoint_id=tmp_path, **ALONE)
+    stored = dcp.FileSystemReader(tmp_path).read_metadata().storage_data
+    begins = next(info.offset for index, info in stored.items() if index.fqn == late)
+    serves = {file.name: object_script(file.read_bytes()) for file in tmp_path.iterdir()}
+
+    def script(request: Request) -> Reply:
+        reply = serves[request.target.rpartition("/")[2]](request)
+        asked = request.range
+        if asked is not None and asked[1] is not None and asked[0] <= begins < asked[1]:
+            return dataclasses.replace(reply, delay=0.5)
+        return reply
+
+    server = scripted(script)
+    base = torch.zeros(2 * COUNT)
+    reader = S3StorageReader(None, "s3://bucket/step", PARTS, endpoint=server.endpoint)
+    dcp.load(SHARED["overlapping"](base), storage_reader=reader, **ALONE)
+    expected = torch.zeros(2 * COUNT)
+    for name, at in zip("abc", (0, 9, 700), strict=True):
+        expected[at : at + COUNT] = float(ord(name))
+    assert torch.equal(base, expected)

@@ -10,11 +10,16 @@ cimport cython
 from cpython.buffer cimport PyBUF_READ
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport int64_t, uintptr_t
+from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
 from s3reader._ext.scatter cimport Scatter
+
+from s3reader._ext.crc import combine
+
+
+cdef uint64_t CRC32 = 0xEDB88320    # its polynomial, reflected
 
 
 # The collector has nothing to find: the owner is memory, which does not refer back.
@@ -42,11 +47,11 @@ cdef class Landing:
             raise ValueError(f"bytes {start}-{start + count} are not in an item of {length}")
         self.offset = offset
         self.length = length
-        self.start = self.summed = start
+        self.start = start
         self.stop = start + count
         self.place = <char *> <uintptr_t> address
         self.owner = owner
-        self.sum = 0
+        self.runs = []
         if length > count:
             self.margins = <char *> malloc(length - count)
             if self.margins == NULL:
@@ -78,33 +83,45 @@ cdef class Landing:
         self.copy(start, stop, PyBytes_AS_STRING(data))
         return data
 
-    def sum_up_to(self, int64_t stop, crc):
-        """Take the bytes at the owner's before ``stop``, which have arrived, into their CRC.
+    def sum(self, int64_t start, int64_t stop, crc):
+        """Take the CRC-32 of bytes ``[start, stop)``, which have arrived, for `checksum`.
+
+        Of those that are at the owner's. Each byte is given once; what adjoins what came before
+        goes on with its sum.
 
         Parameters
         ----------
-        stop
-            Offset in the item.
+        start, stop
+            Offsets in the item.
         crc
-            Called with bytes and the CRC of those before.
+            Called with bytes and the CRC-32 of those before.
         """
+        cdef list run
+        start = max(start, self.start)
         stop = min(stop, self.stop)
-        if stop > self.summed:
-            self.sum = crc(self.view(self.summed, stop), self.sum)
-            self.summed = stop
+        if start >= stop:
+            return
+        for run in self.runs:
+            if run[1] == start:
+                run[1:] = stop, crc(self.view(start, stop), run[2])
+                return
+        self.runs.append([start, stop, crc(self.view(start, stop), 0)])
 
     def checksum(self, int64_t start, int64_t stop, crc):
-        """CRC of the item's bytes ``[start, stop)``, when all of the item is there."""
+        """CRC-32 of the item's bytes ``[start, stop)``, when all of the item is there."""
         if not 0 <= start <= stop <= self.length:
             raise ValueError(f"bytes {start}-{stop} are not in an item of {self.length}")
         cdef int64_t first = max(start, self.start), last = min(stop, self.stop)
         if first >= last:
             return crc(self.read(start, stop), 0)
-        if start == self.start and self.summed <= stop:
-            self.sum_up_to(stop, crc)
-            value = self.sum
-        else:
-            value = crc(self.read(start, first), 0) if start < first else 0
+        value = crc(self.read(start, first), 0) if start < first else 0
+        for begin, end, found in sorted(self.runs):
+            if first <= begin and end <= last:
+                if first < begin:
+                    value = crc(self.view(first, begin), value)
+                value = combine(value, found, end - begin, CRC32, 32)
+                first = end
+        if first < last:
             value = crc(self.view(first, last), value)
         return crc(self.read(last, stop), value) if last < stop else value
 

@@ -42,7 +42,8 @@ cdef double time_left(Slot *slot, double now) noexcept nogil:
     cdef double measured, came
     cdef int64_t remaining
     if (exchange == NULL or slot.lost or slot.rival != NULL or exchange.lane.spares == NULL
-            or not exchange.accepted or exchange.destination == NULL):
+            or not exchange.accepted
+            or (exchange.destination == NULL and exchange.scatter == NULL)):
         return 0
     measured = now - exchange.answered
     came = exchange.received - exchange.resumed
@@ -74,7 +75,9 @@ cdef Exchange *relieve(Slot *slots, int count, double now) noexcept nogil:
     late.lane.outstanding += 1
     spare.start = middle
     spare.stop = late.stop
-    spare.destination = late.destination + (middle - late.start)
+    if late.destination != NULL:
+        spare.destination = late.destination + (middle - late.start)
+    spare.scatter = late.scatter
     spare.total = late.total
     memcpy(spare.etag, late.etag, ETAG_SIZE)
     late.stop = middle
