@@ -75,5 +75,8 @@ setup(
             "embedsignature": False,
         },
     ),
-    options={"build": {"build_base": str(build_base)}},
+    options={
+        "build": {"build_base": str(build_base)},
+        "build_ext": {"parallel": os.cpu_count() or 1},  # C compilers at a time
+    },
 )
