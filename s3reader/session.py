@@ -46,6 +46,9 @@ byte are 2 % of its time."""
 PART_UNIT = 64 * 1024
 """Chosen sizes of parts are multiples of this many bytes."""
 
+PACED = frozenset({429, 503})
+"""Statuses of throttling answers that the I/O loop itself takes note of."""
+
 OTHER_DESCRIPTORS = 64
 """File descriptors left to the rest of the process."""
 
@@ -275,7 +278,7 @@ class Session:
         if decision.reason is not None:
             transfer.lane.count_retry(decision.reason)
             transfer.lane.count_request(request.operation)
-        if decision.reason == "throttle":
+        if decision.reason == "throttle" and transfer.status not in PACED:
             fetcher.throttle()
         fetcher.resubmit(transfer, decision.delay)
 

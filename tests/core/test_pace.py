@@ -98,3 +98,15 @@ def test_few_refusals_among_many_answers_do_not_set_a_rate() -> None:
         (throttled if number % 10 == 0 else succeeded)(simulation.pace, simulation.now)
     assert simulation.pace.rate == 0
     assert 1 <= simulation.pace.limit < CEILING
+
+
+def test_many_refusals_set_a_rate_at_once() -> None:
+    """A server near by would have refused thousands before the limit's fall shows."""
+    simulation = Simulation()
+    pace = simulation.pace
+    for number in range(40):
+        simulation.now += 0.0005
+        (succeeded if number < 10 else throttled)(pace, simulation.now)
+    assert 0 < pace.rate <= 100
+    assert pace.limit == CEILING // 2
+    assert room(pace, 0, simulation.now) == 0

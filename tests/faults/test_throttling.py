@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from servers.faults import PART, pattern
 from servers.nginx import Nginx, nginx_binary
 
-from s3reader import S3Client
+from s3reader import S3Client, S3Reader
 from s3reader.constructor import S3ReaderConstructor
 
 THREADS = 4
-PARTS = 150
-DATA = pattern(PARTS * PART)
-RATE = 200  # requests a second
 
 
 @pytest.fixture
@@ -26,54 +23,68 @@ def impatient() -> None:
     """Not here: how long to wait is what this is about."""
 
 
-@pytest.fixture
-def limited(tmp_path: Path) -> Iterator[Nginx]:
-    with Nginx(nginx_binary(os.environ), tmp_path / "limited", rate=RATE) as server:
-        server.put("faults", "throttled", DATA)
-        yield server
+def read_all(reader: S3Reader, count: int) -> bytes:
+    return reader.read()
 
 
+def read_into(reader: S3Reader, count: int) -> bytes:
+    buffer = bytearray(count)
+    assert reader.readinto(buffer) == count
+    return bytes(buffer)
+
+
+@pytest.mark.parametrize(
+    ("read", "parts", "rate"),
+    [
+        pytest.param(read_all, 150, 200, id="as many parts at once as a window holds"),
+        pytest.param(read_into, 600, 1000, id="all parts at once"),
+    ],
+)
 def test_throttled_reads_all_complete_with_few_requests(
-    limited: Nginx, new_client: Callable[..., S3Client]
+    tmp_path: Path,
+    new_client: Callable[..., S3Client],
+    read: Callable[[S3Reader, int], bytes],
+    parts: int,
+    rate: int,
 ) -> None:
-    client = new_client(
-        limited.endpoint,
-        unsigned=True,
-        credentials=None,
-        max_attempts=10,
-        retry_timeout=60.0,
-        max_connections=32,
-        first_byte_timeout=5.0,
-    )
-    limited.throttle(True)
-    most = client._session.fetcher.limit
-    limits: list[int] = []
-
-    def read() -> None:
-        reader = client.get_object(
-            "faults", "throttled", reader_constructor=S3ReaderConstructor.range_based(0)
-        )
-        with reader:
-            assert reader.read() == DATA
-
+    """``rate`` is the requests a second that are answered with other than 503."""
+    data = pattern(parts * PART)
     failures: list[BaseException] = []
+    limits: list[int] = []
 
     def run() -> None:
         try:
-            read()
+            reader = client.get_object(
+                "faults", "throttled", reader_constructor=S3ReaderConstructor.range_based(0)
+            )
+            with reader:
+                assert read(reader, len(data)) == data
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=run) for _ in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    # It falls by half and wins that back by hundreds of successes: no look comes between.
-    while any(thread.is_alive() for thread in threads):
-        limits.append(client._session.fetcher.limit)
-        threads[0].join(0.002)
-        time.sleep(0.002)
+    with Nginx(nginx_binary(os.environ), tmp_path / "limited", rate=rate) as limited:
+        limited.put("faults", "throttled", data)
+        client = new_client(
+            limited.endpoint,
+            unsigned=True,
+            credentials=None,
+            max_attempts=10,
+            retry_timeout=60.0,
+            max_connections=32,
+            first_byte_timeout=5.0,
+        )
+        limited.throttle(True)
+        most = client._session.fetcher.limit
+        threads = [threading.Thread(target=run) for _ in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        # It falls by half and wins that back by hundreds of successes: no look comes between.
+        while any(thread.is_alive() for thread in threads):
+            limits.append(client._session.fetcher.limit)
+            threads[0].join(0.002)
+            time.sleep(0.002)
+        stats = client.stats()
     assert not failures
-    stats = client.stats()
     assert stats["throttles"] > 0
     assert min(limits) < most
-    assert stats["requests"]["GetObject"] < 1.5 * THREADS * PARTS
+    assert stats["requests"]["GetObject"] < 1.5 * THREADS * parts

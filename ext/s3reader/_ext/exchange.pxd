@@ -144,6 +144,7 @@ cdef int64_t wanted(Exchange *exchange) noexcept nogil
 cdef bint is_document(Exchange *exchange) noexcept nogil
 cdef void exchange_begin(Exchange *exchange) noexcept nogil
 cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil
+cdef bint was_throttled(Exchange *exchange) noexcept nogil   # concluded with too many requests
 cdef int slot_prepare(Slot *slot) noexcept nogil
 cdef void slot_withdraw(Slot *slot) noexcept nogil
 cdef void slot_count(Slot *slot) noexcept nogil

@@ -272,6 +272,11 @@ cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil:
     return False
 
 
+cdef bint was_throttled(Exchange *exchange) noexcept nogil:
+    cdef int status = exchange.head.status
+    return exchange.fault == FAULT_STATUS and (status == 503 or status == 429)
+
+
 cdef void count_exchange(
         Tally *tally, bint opened, bint reused, int64_t first_byte) noexcept nogil:
     tally.exchanges += 1

@@ -3,9 +3,9 @@
 Actors: Python threads put exchanges into lanes; the loop takes one from each lane in turn, runs as
 many at once as the pace allows, and settles them when every byte is in place. Whatever else
 happens becomes a report that Python decides about and may put back, so the loop holds no policy
-but three: it watches the timeouts that libcurl does not have (``timeouts``), sends what is late a
-second time where the client asked for that (``hedge``), and has idle connections take over from
-those that have long to go (``relief``).
+but four: it watches the timeouts that libcurl does not have (``timeouts``), sends what is late a
+second time where the client asked for that (``hedge``), has idle connections take over from those
+that have long to go (``relief``), and takes note of throttling before Python has looked (``pace``).
 
 Which thread runs the loop's turns is not decided here (see ``driver``). The lock is never held
 while libcurl runs, and libcurl's callbacks never take it: who waits for bytes or a head is looked
@@ -19,12 +19,13 @@ from s3reader._ext.easy cimport open_easy
 from s3reader._ext.exchange cimport (
     FAULT_NO_MEMORY, FAULT_NONE, FAULT_STALE_SIGNATURE, PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING,
     Exchange, Fault, Slot, exchange_begin, exchange_conclude, slot_count, slot_prepare,
-    slot_withdraw)
+    slot_withdraw, was_throttled)
 from s3reader._ext.hedge cimport hedge_due, hedge_may, hedge_measure, hedge_started
 from s3reader._ext.libcurl cimport (
     CURLE_OK, CURLMOPT_MAXCONNECTS, CURLMOPT_PIPELINING, CURLMSG_DONE, CURLMsg,
     CURLOPT_ERRORBUFFER, curl, get_private, set_multi_long, set_pointer)
-from s3reader._ext.pace cimport pace_room, pace_started, pace_succeeded, pace_wait
+from s3reader._ext.pace cimport (
+    pace_room, pace_started, pace_succeeded, pace_throttled, pace_wait)
 from s3reader._ext.queues cimport cancel_waiting, dequeue, promote_delayed, report, settle
 from s3reader._ext.relief cimport relieve
 from s3reader._ext.response cimport head_free, head_reset
@@ -282,6 +283,8 @@ cdef void collect_finished(Loop *loop) noexcept nogil:
             pace_succeeded(&loop.pace, loop.now)
             settle(exchange, PHASE_DONE)
         else:
+            if was_throttled(exchange):
+                pace_throttled(&loop.pace, loop.now)
             report(&loop.queues, exchange)
         pthread_mutex_unlock(&loop.lock)
 

@@ -8,7 +8,8 @@ cdef struct Pace:                   # guarded by the loop's lock
     double rate_before              # that the server bore before it throttled last; starts a second
     double tokens                   # starts that are allowed right now
     double filled                   # monotonic time tokens were added last
-    double throttled                # monotonic time of the latest cut
+    double halved                   # monotonic time the limit was halved last
+    double cut                      # monotonic time the rate was cut last
     double window_start             # monotonic time from which answers are counted
     int successes                   # in this window
     int refusals

@@ -4,11 +4,12 @@ A server that throttles (503 SlowDown, 429) admits some number of requests a sec
 their size, so two things fall when it does. The number of transfers at once is halved, and rises
 by one for each ``limit`` successes. New transfers are started at a rate: a share of the successes
 a second that were seen when it throttled. The rate creeps back to what the server bore before,
-then doubles each second until it is throttled again or so high that it bounds nothing any more.
+then quadruples each second until it is throttled again or so high that it bounds nothing any more.
 
 Refusals that are no more than a share of the answers do not lower the rate: finding the limit out
 takes some, and a server that refuses at random would otherwise bring a client to a halt. Where no
-success was seen lately, as at a client's start, no rate can be told.
+success was seen lately, as at a client's start, no rate can be told. Many refusals do not wait for
+their window's end: a client with much to ask for at once can have it all refused by then.
 """
 
 cdef double CUT_WINDOW = 0.5        # seconds in which several refusals count as one signal
@@ -16,8 +17,10 @@ cdef double MEASURE_WINDOW = 0.5    # seconds over which successes are counted
 cdef double STALE = 1.0             # seconds after which a window says nothing about now
 cdef double CUT = 0.7               # share of the rate kept at a cut, as CUBIC keeps of its window
 cdef double CREEP = 0.1             # share of the earlier rate won back a second
+cdef double GROWTH = 4.0            # times that the rate grows a second beyond the earlier one
 cdef double TOLERATED = 0.25        # share of answers that may be refusals without a cut
 cdef int FEWEST = 3                 # refusals that a share is told from
+cdef int MANY = 10                  # the same while the limit's latest fall may yet show
 cdef double BURST = 0.1             # seconds' worth of starts that may come at once
 # Starts a second: what a quiet client was seen to do is no limit of the server's, so a lone refusal
 # must not cut it to that. S3 bears thousands a second; below this the retries' own delays do.
@@ -44,7 +47,7 @@ cdef void refill(Pace *pace, double now) noexcept nogil:
     if pace.rate < pace.rate_before:
         pace.rate += CREEP * pace.rate_before * elapsed
     else:
-        pace.rate *= 2.0 ** elapsed
+        pace.rate *= GROWTH ** elapsed
     if pace.rate > UNBOUNDED:
         pace.rate = 0
     pace.tokens = min(pace.tokens + pace.rate * elapsed, max(1.0, pace.rate * BURST))
@@ -83,17 +86,19 @@ cdef void pace_succeeded(Pace *pace, double now) noexcept nogil:
 cdef void pace_throttled(Pace *pace, double now) noexcept nogil:
     """Take note that the server refused a request because there were too many."""
     cdef double borne
-    cdef int refusals, answers
+    cdef int refusals, answers, fewest = MANY
     measure(pace, now)
     pace.refusals += 1
-    if now - pace.throttled < CUT_WINDOW:
+    if now - pace.halved >= CUT_WINDOW:
+        pace.halved = now
+        pace.limit = max(1, pace.limit // 2)
+        pace.credit = 0
+        fewest = FEWEST
+    if now - pace.cut < CUT_WINDOW:
         return
-    pace.throttled = now
-    pace.limit = max(1, pace.limit // 2)
-    pace.credit = 0
     refusals = pace.refusals + pace.refusals_before
     answers = refusals + pace.successes + pace.successes_before
-    if refusals < FEWEST or refusals < TOLERATED * answers:
+    if refusals < fewest or refusals < TOLERATED * answers:
         return
     borne = max(pace.success_rate, pace.successes / max(now - pace.window_start, 0.1))
     if pace.rate > 0:
@@ -103,6 +108,7 @@ cdef void pace_throttled(Pace *pace, double now) noexcept nogil:
         pace.filled = now
     else:
         return
+    pace.cut = now
     pace.rate_before = max(LEAST, borne)
     pace.rate = CUT * pace.rate_before
 
