@@ -9,12 +9,12 @@ here; they are not chained, because what an external process printed may be in t
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .error_body import clean_text, printable
 from .errors import NoCredentialsError
+from .forks import whole
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials as Provider
@@ -23,47 +23,6 @@ if TYPE_CHECKING:
 _CONFIG_FILE = "~/.aws/config"
 _CREDENTIALS_FILE = "~/.aws/credentials"
 _SECRETS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
-
-FORK_PATIENCE = 10.0
-"""Seconds a fork waits for botocore's set-up; a process or service it asks may be stuck."""
-
-
-class _SetUp:
-    """Keeps a fork from falling into botocore's import and set-up.
-
-    These hold module locks and OpenSSL's, for which the child, where their holder does not exist,
-    would wait forever. So the set-up holds a lock that a fork takes first.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken = False
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
-
-    def before_fork(self) -> None:
-        self._taken = self._lock.acquire(timeout=FORK_PATIENCE)
-
-    def after_fork_in_parent(self) -> None:
-        if self._taken:
-            self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()
-
-
-_set_up = _SetUp()
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_set_up.before_fork,
-        after_in_parent=_set_up.after_fork_in_parent,
-        after_in_child=_set_up.after_fork_in_child,
-    )
 
 
 def profile_name(profile: str | None, environ: Mapping[str, str]) -> str | None:
@@ -86,7 +45,7 @@ def shared_config(profile: str | None, environ: Mapping[str, str] = os.environ) 
     config_file = environ.get("AWS_CONFIG_FILE") or _CONFIG_FILE
     if name is None and not os.path.exists(os.path.expanduser(config_file)):
         return {}
-    with _set_up:
+    with whole:
         from botocore.exceptions import BotoCoreError
 
         try:
@@ -108,7 +67,7 @@ def find_provider(profile: str | None, environ: Mapping[str, str]) -> Provider:
         NoCredentialsError: no source has any, or one failed; says where it looked.
     """
     name = profile_name(profile, environ)
-    with _set_up:
+    with whole:
         provider = _guarded(name, lambda: _session(profile, environ).get_credentials())
     if provider is None:
         raise NoCredentialsError(

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import IncompleteDataError
+from .forks import whole
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -120,7 +121,8 @@ def crc_function(name: str) -> Update | None:
     """What computes a CRC, called with bytes and the CRC of those before; None if nothing does."""
     for module, function in ALGORITHMS[name].sources:
         try:
-            found: Update = getattr(importlib.import_module(module), function)
+            with whole:
+                found: Update = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError):
             continue
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 from .errors import IncompleteDataError
+from .forks import whole
 from .request import Request
 from .results import ObjectInfo, RestoreStatus, is_etag, parse_size
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from .client import S3Client
+
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d*)?Z?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def _parse_page(document: bytes) -> tuple[ListObjectResult, str | None, bool]:
     # S3 answers in UTF-8; in UTF-16, which has NUL bytes, a declaration would go unnoticed.
     if any(mark in document for mark in (b"<!DOCTYPE", b"<!ENTITY", b"\0")):
         raise ValueError("it declares a document type")
-    from xml.etree import ElementTree  # costs as much to import as half of this library
+    with whole:
+        from xml.etree import ElementTree  # costs as much to import as half of this library
 
     try:
         root = ElementTree.fromstring(document)
@@ -169,5 +174,9 @@ def _parse_time(text: str | None) -> int | None:
     """Seconds since the epoch of an ISO 8601 time in UTC, as S3 writes it."""
     if not text:
         return None
-    moment = datetime.strptime(text.partition(".")[0].rstrip("Z"), "%Y-%m-%dT%H:%M:%S")
-    return int(moment.replace(tzinfo=timezone.utc).timestamp())
+    parts = _TIME.fullmatch(text)  # not strptime, which imports a module of its own
+    if parts is None:
+        raise ValueError(f"time {text[:40]!r} is none in ISO 8601")
+    year, month, day, hour, minute, second = map(int, parts.groups())
+    moment = datetime(year, month, day, hour, minute, second, tzinfo=timezone.utc)
+    return int(moment.timestamp())

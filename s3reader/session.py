@@ -28,6 +28,7 @@ from s3reader._ext.transfer import Lane, Transfer
 
 from .config import S3ClientConfig
 from .crew import Crew
+from .forks import whole
 from .judge import Empty, Judge, Retry
 from .proxy import resolve_proxy
 from .request import Request, Signer
@@ -315,7 +316,8 @@ def _copy_of(identity: str, *arguments: Any) -> Session:
 
 def _descriptor_limit() -> int:
     try:
-        import resource
+        with whole:
+            import resource
     except ImportError:  # Windows has none
         return 1 << 20
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import calendar
+import sys
+import threading
 import time
 from collections.abc import Iterable
 
@@ -46,7 +48,14 @@ def sign(
 
 
 def botocore_headers(
-    path: str, pairs: Pairs, headers: Pairs, method: str, host: str, token: str | None, now: float
+    path: str,
+    pairs: Pairs,
+    headers: Pairs,
+    method: str,
+    host: str,
+    token: str | None,
+    now: float,
+    secret_key: str = SECRET_KEY,
 ) -> dict[str, str]:
     """The headers botocore sends for the same request, with the clock held still."""
     request = AWSRequest(
@@ -56,7 +65,7 @@ def botocore_headers(
         params=dict(pairs),
     )
     request.context["timestamp"] = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
-    signer = S3SigV4Auth(Credentials(ACCESS_KEY, SECRET_KEY, token), "s3", "us-east-1")
+    signer = S3SigV4Auth(Credentials(ACCESS_KEY, secret_key, token), "s3", "us-east-1")
     signer._modify_request_before_signing(request)
     canonical = signer.canonical_request(request)
     signature = signer.signature(signer.string_to_sign(request, canonical), request)
@@ -187,6 +196,15 @@ def test_odd_key_agrees_with_botocore(key: str) -> None:
     assert sign(path)["Authorization"] == theirs["Authorization"].replace(", ", ",")
 
 
+@pytest.mark.parametrize("length", [1, 59, 60, 61, 64, 200])
+def test_secret_of_any_length_agrees_with_botocore(length: int) -> None:
+    """HMAC takes a key that is longer than its block, after "AWS4", by its hash."""
+    secret = "s" * length
+    theirs = botocore_headers("/key", [], [], "GET", HOST, None, NOW, secret)
+    ours = sign("/key", secret_key=secret)
+    assert ours["Authorization"] == theirs["Authorization"].replace(", ", ",")
+
+
 @pytest.mark.parametrize(
     ("pairs", "query"),
     [
@@ -254,3 +272,32 @@ def test_malformed_header_name_is_refused(name: str) -> None:
 def test_relative_path_is_refused() -> None:
     with pytest.raises(ValueError, match="path must start with"):
         sign("test.txt")
+
+
+def test_signing_keeps_the_gil() -> None:
+    """OpenSSL takes locks that a fork must not find taken; a fork needs the GIL."""
+    interval = sys.getswitchinterval()
+    turns = 0
+    over = False
+
+    def take_turns() -> None:
+        nonlocal turns
+        while not over:
+            turns += 1
+            time.sleep(0)
+
+    thread = threading.Thread(target=take_turns)
+    try:
+        sys.setswitchinterval(1000.0)  # others run only while somebody lets the GIL go
+        thread.start()
+        time.sleep(0.01)
+        before = turns
+        for number in range(2000):
+            sign(secret_key=f"secret {number}")
+        after = turns
+    finally:
+        over = True
+        sys.setswitchinterval(interval)
+        thread.join()
+    assert before > 0
+    assert after == before

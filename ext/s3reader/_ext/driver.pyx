@@ -13,6 +13,7 @@ A Python thread drives without the GIL and touches nothing of Python either.
 from s3reader._ext.exchange cimport Exchange, LaneState, is_settled
 from s3reader._ext.libcurl cimport curl
 from s3reader._ext.loop cimport has_work, rest, shut_down, turn
+from s3reader._ext.process cimport enter_undivided, leave_undivided
 from s3reader._ext.threads cimport (
     cond_wait, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock)
 
@@ -27,9 +28,11 @@ cdef void drive(Loop *loop, Condition there, void *context, double until) noexce
     loop.unattended = False
     while True:
         pthread_mutex_unlock(&loop.lock)
+        enter_undivided()
         begun = monotonic()
         turn(loop)
         loop.busy += monotonic() - begun
+        leave_undivided()
         pthread_mutex_lock(&loop.lock)
         if loop.stopping or there(context) or loop.now >= until:
             break
@@ -99,5 +102,7 @@ cdef void *run_thread(void *context) noexcept nogil:
             drive(loop, is_idle, loop, FOREVER)
     loop.driven = True
     pthread_mutex_unlock(&loop.lock)
+    enter_undivided()
     shut_down(loop)
+    leave_undivided()
     return NULL

@@ -8,3 +8,7 @@ cdef long generation
 cdef bint exiting
 
 cdef int end_daemon() except -1
+
+# No fork happens between the two, unless it waited too long. Not to be nested.
+cdef void enter_undivided() noexcept nogil
+cdef void leave_undivided() noexcept nogil

@@ -8,13 +8,14 @@ S3 deviates from the general algorithm in two ways ("Signature Calculations for 
 Authorization Header" in the S3 API reference): the path is signed as it is on the wire, neither
 normalised nor encoded a second time, and ``x-amz-content-sha256`` is a required header.
 
-Hashes come from CPython's hashlib and hmac. The signing key changes once a day for a pair of
-secret and region, so derived keys are kept, a bounded number of them; that is four HMACs saved
-of five. Both caches are plain values replaced or updated in one step under the GIL.
+Hashes come from CPython's hashlib. Not from its hmac, which lets the GIL go inside OpenSSL: a
+process that forks meanwhile has a child where OpenSSL's locks are held by nobody, and where the
+next HMAC never ends. The signing key changes once a day for a pair of secret and region, so derived
+keys are kept, a bounded number of them; that is four HMACs saved of five. Both caches are plain
+values replaced or updated in one step under the GIL.
 """
 
 from hashlib import sha256
-from hmac import digest as hmac_digest
 from time import gmtime, strftime
 from urllib.parse import quote
 
@@ -111,9 +112,7 @@ cdef class PathSigner:
             f"{ALGORITHM} Credential={access_key}/{scope},SignedHeaders={names},Signature="
         )
         # HMAC's two hashes begin with the key, which is the same for all paths.
-        cdef bytes block = _signing_key(secret_key, date, region, service).ljust(64, b"\0")
-        self._inner = sha256(block.translate(INNER))
-        self._outer = sha256(block.translate(OUTER))
+        self._inner, self._outer = _keyed(_signing_key(secret_key, date, region, service))
 
     def authorization(self, str path not None):
         """The ``Authorization`` header's value for an absolute path.
@@ -183,6 +182,12 @@ cdef str _timestamp(double now):
     return text
 
 
+cdef tuple _keyed(bytes key):
+    """SHA-256 that has taken a key for HMAC's inner hash, and for its outer one."""
+    cdef bytes block = (key if len(key) <= 64 else sha256(key).digest()).ljust(64, b"\0")
+    return sha256(block.translate(INNER)), sha256(block.translate(OUTER))
+
+
 cdef bytes _signing_key(str secret_key, str date, str region, str service):
     cdef tuple identity = (secret_key, date, region, service)
     key = _derived_keys.get(identity)
@@ -190,7 +195,10 @@ cdef bytes _signing_key(str secret_key, str date, str region, str service):
         return key
     key = ("AWS4" + secret_key).encode()
     for step in (date, region, service, "aws4_request"):
-        key = hmac_digest(key, step.encode(), "sha256")
+        inner, outer = _keyed(key)
+        inner.update(step.encode())
+        outer.update(inner.digest())
+        key = outer.digest()
     if len(_derived_keys) >= DERIVED_KEYS_KEPT:
         _derived_keys.clear()
     _derived_keys[identity] = key

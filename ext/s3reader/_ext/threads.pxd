@@ -87,6 +87,9 @@ cdef extern from *:
     int pthread_cond_destroy(pthread_cond_t *cond) noexcept nogil
     int pthread_cond_broadcast(pthread_cond_t *cond) noexcept nogil
     int pthread_join(pthread_t thread, void **result) noexcept nogil
+    int pthread_atfork(
+        void (*before)() noexcept nogil, void (*in_parent)() noexcept nogil,
+        void (*in_child)() noexcept nogil) noexcept nogil
     int cond_init "s3r_cond_init"(pthread_cond_t *cond) noexcept nogil
     void cond_wait "s3r_cond_wait"(
         pthread_cond_t *cond, pthread_mutex_t *lock, double seconds) noexcept nogil
