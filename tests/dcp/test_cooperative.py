@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,19 @@ def test_other_readers_do_not_cooperate(client: Any) -> None:
             cooperative=True,
             reader_constructor=S3ReaderConstructor.sequential(),
         )
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+@pytest.mark.parametrize("mebibytes", [200, 1024, 5000, 70_000])
+def test_all_ranks_together_ask_no_oftener_than_one(
+    client: Any, count: int, mebibytes: int
+) -> None:
+    session = client._session
+    length = mebibytes * 1024 * 1024
+    alone = math.ceil(length / session.part_size(length))
+    own = length // count
+    each = math.ceil(own / session.part_size(length, own=own))
+    assert alone - count <= count * each <= alone
 
 
 def test_shares_are_even_and_adjoining() -> None:

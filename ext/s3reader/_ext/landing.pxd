@@ -11,7 +11,7 @@ cdef class Landing:
     cdef char *place                # borrowed from the owner
     cdef char *margins              # the bytes before start, then those from stop on; owned
     cdef object owner               # keeps place alive
-    cdef list runs                  # [start, stop, CRC-32] of bytes at place, disjoint
+    cdef list runs                  # [start, stop, CRC-32] of bytes at place, disjoint; or None
 
     # Copy the item's bytes [start, stop), which must be in it.
     cdef void copy(self, int64_t start, int64_t stop, char *to) noexcept nogil

@@ -51,7 +51,6 @@ cdef class Landing:
         self.stop = start + count
         self.place = <char *> <uintptr_t> address
         self.owner = owner
-        self.runs = []
         if length > count:
             self.margins = <char *> malloc(length - count)
             if self.margins == NULL:
@@ -101,6 +100,8 @@ cdef class Landing:
         stop = min(stop, self.stop)
         if start >= stop:
             return
+        if self.runs is None:
+            self.runs = []
         for run in self.runs:
             if run[1] == start:
                 run[1:] = stop, crc(self.view(start, stop), run[2])
@@ -115,7 +116,7 @@ cdef class Landing:
         if first >= last:
             return crc(self.read(start, stop), 0)
         value = crc(self.read(start, first), 0) if start < first else 0
-        for begin, end, found in sorted(self.runs):
+        for begin, end, found in sorted(self.runs or ()):
             if first <= begin and end <= last:
                 if first < begin:
                     value = crc(self.view(first, begin), value)
