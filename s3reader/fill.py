@@ -52,10 +52,19 @@ def fill(source: ObjectSource, destination: Destination, offset: int, start: int
     Raises:
         S3Exception: the bytes could not be had; nothing is on its way any more.
     """
-    return _Filling(source, destination, offset - start).run(start, stop)
+    filling = Filling(source, destination, offset - start)
+    filling.begin(start, stop)
+    return filling.finish()
 
 
-class _Filling:
+class Filling:
+    """One fill, begun and finished apart: whoever has other bytes to see to does that meanwhile.
+
+    Args:
+        source, destination: as for `fill`.
+        shift: from the object's offsets to the destination's, in bytes.
+    """
+
     def __init__(self, source: ObjectSource, destination: Destination, shift: int) -> None:
         self._source = source
         self._session = source.session
@@ -65,51 +74,59 @@ class _Filling:
         self._parts: list[Transfer] = []
         self._spares: list[Transfer] = []
 
-    def run(self, start: int, stop: int) -> int:
-        source = self._source
-        if source.size is not None:
-            stop = min(stop, source.size)
+    def begin(self, start: int, stop: int) -> None:
+        """Ask for bytes ``[start, stop)``."""
+        if self._source.size is not None:
+            stop = min(stop, self._source.size)
+        self._start, self._stop = start, max(start, stop)
         if start >= stop:
-            return start
+            return
         crew = self._session.crew
-        if stop - start < SURE_SIZE:
-            return self._run([crew.first], start, stop)
-        fetchers = crew.fetchers
-        with crew.watch(fetchers):
-            return self._run(fetchers, start, stop)
-
-    def _run(self, fetchers: list[Fetcher], start: int, stop: int) -> int:
-        source = self._source
-        self._fetchers = {self._session.lane(source.counters): each for each in fetchers}
+        fetchers = crew.fetchers if stop - start >= SURE_SIZE else [crew.first]
+        self._fetchers = {self._session.lane(self._source.counters): each for each in fetchers}
+        self._watch = crew.watch(fetchers).__enter__()
         size = self._session.part_size(stop - start)
-        ranges = split(start, stop, size)
+        self._ranges = split(start, stop, size)
         try:
             if size > self._session.config.part_size:
                 self._offer_spares()
-            if source.size is not None:
-                self._submit(ranges)
-            elif stop - start >= SURE_SIZE:
-                self._submit(ranges)
-                stop = self._meet(stop)
+            if self._source.size is not None or stop - start >= SURE_SIZE:
+                asked, self._ranges = self._ranges, []
             else:
-                self._submit(ranges[:1])
-                stop = self._meet(stop)
-                self._submit([(first, min(last, stop)) for first, last in ranges[1:]])
-            self._verify(start, stop)
+                asked, self._ranges = self._ranges[:1], self._ranges[1:]
+            self._submit(asked)
+        except BaseException:
+            self.cancel()
+            raise
+
+    def finish(self) -> int:
+        """Wait until all of it has come; returns and raises as `fill` does."""
+        if not self._fetchers:
+            return self._stop
+        try:
+            if self._source.size is None:
+                self._stop = self._meet(self._stop)
+                self._submit([(first, min(last, self._stop)) for first, last in self._ranges])
+            self._verify(self._start, self._stop)
             self._wait()
             for part in (*self._parts, *self._spares):
                 if part.failed:
                     raise part.error
                 if part.settled:
-                    source.learn(part.total, part.etag)
+                    self._source.learn(part.total, part.etag)
             self._count_spares()
         except BaseException:
-            for lane, fetcher in self._fetchers.items():
-                fetcher.cancel(lane)
+            self.cancel()
             raise
         for lane, fetcher in self._fetchers.items():
             fetcher.recall(lane)
-        return stop
+        self._watch.__exit__(None, None, None)
+        return self._stop
+
+    def cancel(self) -> None:
+        """Stop it: on return the destination is not written to any more."""
+        for lane, fetcher in self._fetchers.items():
+            fetcher.cancel(lane)
 
     def _wait(self) -> None:
         """Wait until all of it has come, or some of it failed."""

@@ -42,7 +42,8 @@ class ReadAhead:
         self._window = FIRST_WINDOW
         self._target = source.session.config.throughput_target_gbps * 1e9 / 8  # bytes a second
         self._waited = False
-        self._since = 0.0  # monotonic time the latest part ended, or the first one was asked for
+        self._since = 0.0  # monotonic time the first part was asked for
+        self._handed = 0  # bytes of the parts since then that were handed out
 
     def renew(self) -> bool:
         """Work with this process's fetcher; True if parts of a parent's were lost to a fork."""
@@ -100,7 +101,7 @@ class ReadAhead:
     def _start(self, ranges: list[tuple[int | None, int]], attended: bool) -> None:
         """Submit parts whose bytes were taken from the budget."""
         session = self._source.session
-        if not self.parts:
+        if not self._handed and not self.parts:
             self._since = time.monotonic()
         self._taken.extend(stop - (start or 0) for start, stop in ranges)
         if self._lane is None:
@@ -130,12 +131,13 @@ class ReadAhead:
         self.parts.popleft()
         length = self._taken.popleft()
         self._budget.give(length)
+        self._handed += length
         most = self._fetcher.max_connections + 1
-        if self._window < most:
-            since, self._since = self._since, time.monotonic()
-            if self._waited and length < self._target * (self._since - since):
+        if self._waited and self._window < most:
+            came = self._handed + sum(part.received for part in self.parts)
+            if came < self._target * (time.monotonic() - self._since):
                 self._window = min(2 * self._window, most)
-            self._waited = False
+        self._waited = False
 
     def drop(self) -> None:
         """Cancel what is on its way and give the memory back."""
@@ -145,4 +147,5 @@ class ReadAhead:
         self.parts.clear()
         self._budget.give(sum(self._taken))
         self._taken.clear()
+        self._handed = 0
         self._window = FIRST_WINDOW

@@ -17,7 +17,7 @@ from s3reader._ext.destination import Destination
 from s3reader._ext.fetcher import Fetcher
 from s3reader._ext.transfer import Transfer
 
-from .fill import fill
+from .fill import Filling
 from .readahead import ReadAhead
 
 if TYPE_CHECKING:
@@ -267,18 +267,20 @@ class GetObjectStream:
 
     def _fill(self, destination: Destination) -> int:
         count = len(destination)
-        filled = 0
         self._ready()
-        while filled < count and (self._ahead.parts or self._position is None):
-            try:
-                filled += self._copy_view(destination, filled, count - filled)
-            except StopIteration:
-                return filled
-        if filled < count:
+        rest: Filling | None = None
+        try:
+            rest = self._begin_rest(destination, 0)
+            filled = self._copy_views(destination, count, rest is None)
+            if rest is None and filled < count:
+                rest = self._begin_rest(destination, filled)
+        except BaseException:
+            if rest is not None:
+                rest.cancel()
+            raise
+        if rest is not None:
             assert self._position is not None
-            stop = self._position + count - filled
-            stop = stop if self._end is None else min(stop, self._end)
-            reached = fill(self._source, destination, filled, self._position, stop)
+            reached = rest.finish()
             filled += reached - self._position
             self._position = reached
         self._fills += 1
@@ -287,9 +289,44 @@ class GetObjectStream:
             self._top_up(attended=False)
         return filled
 
+    def _begin_rest(self, destination: Destination, offset: int) -> Filling | None:
+        """Ask for what is not on its way of what belongs at ``offset`` and behind it.
+
+        Where parts are on their way already, only if that is more than another one.
+        """
+        parts = self._ahead.parts
+        count = len(destination) - offset
+        least = self._source.session.config.part_size if parts else 0
+        if self._position is None or count <= least:
+            return None
+        if parts:
+            self._wait_head(parts[0])
+        begin = parts[-1].stop if parts else self._position
+        assert begin is not None
+        stop = self._position + count
+        stop = stop if self._end is None else min(stop, self._end)
+        if self._source.size is not None:
+            stop = min(stop, self._source.size)
+        if stop - begin <= least:
+            return None
+        filling = Filling(self._source, destination, offset - self._position)
+        filling.begin(begin, stop)
+        return filling
+
+    def _copy_views(self, destination: Destination, count: int, top_up: bool) -> int:
+        """Copy what is fetched ahead; with ``top_up`` more of it, as far as the window goes."""
+        filled = 0
+        while filled < count and (self._ahead.parts or self._position is None):
+            if top_up or self._position is None:
+                self._top_up(attended=True)
+            try:
+                filled += self._copy_view(destination, filled, count - filled)
+            except StopIteration:
+                break
+        return filled
+
     def _copy_view(self, destination: Destination, offset: int, room: int) -> int:
         """Copy what was fetched ahead, but no more than ``room`` bytes."""
-        self._top_up(attended=True)
         part = self._ahead.parts[0]
         self._wait_head(part)
         assert part.start is not None
