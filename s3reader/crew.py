@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ class Crew:
         return self._fetchers[: self._active]
 
     def watch(self, fetchers: list[Fetcher]) -> Watch:
-        """A context for a long read by these fetchers: their load in it says how many the next
-        one takes."""
+        """Watch these fetchers at a long read, which begins: their load says how many the next one
+        takes."""
         return Watch(self, fetchers)
 
     def note(self, loads: list[float]) -> None:
@@ -93,24 +92,17 @@ class Crew:
 
 
 class Watch:
-    """Measures how busy fetchers are from its entry to its exit."""
+    """Measures how busy fetchers are at one read."""
 
     def __init__(self, crew: Crew, fetchers: list[Fetcher]) -> None:
         self._crew = crew
         self._fetchers = fetchers
-
-    def __enter__(self) -> Watch:
         self._began = time.monotonic()
-        self._busy = [fetcher.busy for fetcher in self._fetchers]
-        return self
+        self._busy = [fetcher.busy for fetcher in fetchers]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
+        """The read is over, and nothing went wrong."""
         elapsed = time.monotonic() - self._began
-        if kind is None and elapsed >= LONG:
+        if elapsed >= LONG:
             ends = zip(self._fetchers, self._busy, strict=True)
             self._crew.note([(fetcher.busy - before) / elapsed for fetcher, before in ends])

@@ -66,6 +66,10 @@ class Feed:
         self.pull()
         self.close()
 
+    def prefetch(self) -> None:
+        """Have an own stream's first bytes on their way."""
+        self._stream.prefetch()  # type: ignore[attr-defined]
+
     def readinto(self, view: memoryview) -> int:
         """Have an own stream fill ``view`` itself; fewer bytes come only at its end."""
         received: int = self._stream.readinto(view)  # type: ignore[attr-defined]

@@ -84,7 +84,7 @@ class Filling:
         crew = self._session.crew
         fetchers = crew.fetchers if stop - start >= SURE_SIZE else [crew.first]
         self._fetchers = {self._session.lane(self._source.counters): each for each in fetchers}
-        self._watch = crew.watch(fetchers).__enter__()
+        self._watch = crew.watch(fetchers)
         size = self._session.part_size(stop - start)
         self._ranges = split(start, stop, size)
         try:
@@ -120,7 +120,7 @@ class Filling:
             raise
         for lane, fetcher in self._fetchers.items():
             fetcher.recall(lane)
-        self._watch.__exit__(None, None, None)
+        self._watch.end()
         return self._stop
 
     def cancel(self) -> None:

@@ -97,32 +97,33 @@ class _Gathering:
         part = following
         window = PARTS_PER_CONNECTION * self._most
         try:
-            with self._session.crew.watch(self._lanes.fetchers):
-                while self._running or following is not None:
-                    started = []
-                    while following is not None and len(self._running) < window:
-                        scatter = self._place(following, not self._running)
-                        if scatter is None:
-                            break
-                        started.append(self._take_off(following, scatter))
-                        following = next(waiting, None)
-                    if not self._running:
-                        raise RuntimeError("a part was held back although nothing is on its way")
-                    self._lanes.submit(started, next(iter(self._running)).transfer)
-                    if following is None and started:
-                        self._offer_spares()
-                    told = False
-                    # Those behind are not sent yet, or have hardly begun.
-                    for flight in list(itertools.islice(self._running, 2 * self._most)):
-                        part = flight.part
-                        for start, stop in self._arrived(flight):
-                            part.missing -= stop - start
-                            told = True
-                            yield part, start, stop
-                        if not part.missing and flight.transfer.settled:
-                            del self._running[flight]
-                    if not told:
-                        self._wait()
+            watch = self._session.crew.watch(self._lanes.fetchers)
+            while self._running or following is not None:
+                started = []
+                while following is not None and len(self._running) < window:
+                    scatter = self._place(following, not self._running)
+                    if scatter is None:
+                        break
+                    started.append(self._take_off(following, scatter))
+                    following = next(waiting, None)
+                if not self._running:
+                    raise RuntimeError("a part was held back although nothing is on its way")
+                self._lanes.submit(started, next(iter(self._running)).transfer)
+                if following is None and started:
+                    self._offer_spares()
+                told = False
+                # Those behind are not sent yet, or have hardly begun.
+                for flight in list(itertools.islice(self._running, 2 * self._most)):
+                    part = flight.part
+                    for start, stop in self._arrived(flight):
+                        part.missing -= stop - start
+                        told = True
+                        yield part, start, stop
+                    if not part.missing and flight.transfer.settled:
+                        del self._running[flight]
+                if not told:
+                    self._wait()
+            watch.end()
         except S3Exception as error:
             if part is not None and not hasattr(error, "part"):
                 error.part = part  # type: ignore[attr-defined]

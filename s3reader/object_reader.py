@@ -221,9 +221,10 @@ class ObjectReader(CursorReader, S3Reader):
         return bytes(memory.view(0, received))
 
     def _seek(self, offset: int, whence: object) -> int:
-        if not isinstance(whence, SupportsIndex):
-            raise TypeError(f"integer argument expected, got {type(whence)!r}")
-        origin = operator.index(whence)
+        try:
+            origin = operator.index(whence)  # type: ignore[arg-type]
+        except TypeError:
+            raise TypeError(f"integer argument expected, got {type(whence)!r}") from None
         if origin == SEEK_SET:
             target = offset
         elif origin == SEEK_CUR:

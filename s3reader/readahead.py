@@ -1,11 +1,11 @@
 """Parts of an object fetched ahead of whoever reads it, in order, into pooled chunks.
 
 How far ahead is a window that begins small, because a reader may stop after its first bytes, and
-doubles with each part that the reader had to wait for, until there is a part for each connection.
-It stays as it is where nothing is gained by more: while the reader is slower than what comes, and
-while what comes reaches the client's throughput target. The fewer chunks there are, the warmer is
-their memory. The client's byte budget bounds the window too, but never below the part that is read
-next.
+doubles with each part that the reader had to wait for, until there is a part for each connection
+that the fetcher uses for long reads. It stays as it is where nothing is gained by more: while the
+reader is slower than what comes, and while what comes reaches the client's throughput target. The
+fewer chunks there are, the warmer is their memory. The client's byte budget bounds the window too,
+but never below the part that is read next.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class ReadAhead:
         length = self._taken.popleft()
         self._budget.give(length)
         self._handed += length
-        most = self._fetcher.max_connections + 1
+        most = self._fetcher.width(length) + 1
         if self._waited and self._window < most:
             came = self._handed + sum(part.received for part in self.parts)
             if came < self._target * (time.monotonic() - self._since):

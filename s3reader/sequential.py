@@ -27,6 +27,9 @@ _REACH = 8 * 1024 * 1024
 # From this many bytes on, an own stream fills the destination itself: below, a chunk that serves
 # the next reads too is worth more than the copy it costs.
 _DIRECT_SIZE = 1024 * 1024
+# Bytes of a buffer that is filled before anything else of an object which nobody knows: it is taken
+# to be made for all of it, as for a sample. One request brings that, and the size.
+_SAMPLE_SIZE = 64 * 1024
 # A seek that far before an unknown end fetches all it passes over; one further asks for the size.
 _LARGEST_TAIL = 1024 * 1024
 
@@ -295,6 +298,8 @@ class SequentialS3Reader(ObjectReader):
         position = self._cursor.position
         if self._source is not None and memory.nbytes >= _DIRECT_SIZE:
             filled = self._fill_direct(position, memory)
+        elif memory.nbytes >= _SAMPLE_SIZE and not self._opened and self._is_new():
+            filled = self._fill_sample(position, memory)
         else:
             filled = 0
             while filled < memory.nbytes and self._cover(position + filled):
@@ -302,6 +307,21 @@ class SequentialS3Reader(ObjectReader):
                 filled += self._chunks.copy(position + filled, memory, filled, rest)
                 self._trim()
         self._after(position + filled)
+        return filled
+
+    def _is_new(self) -> bool:
+        """Whether nothing is known of the object, which is the client's own."""
+        return self._source is not None and self._known_size() is None
+
+    def _fill_sample(self, position: int, memory: Memory) -> int:
+        """Fill ``memory`` by one request; what follows, if anything does, is on its way then."""
+        assert self._source is not None
+        with memory.view(0, memory.nbytes) as view:
+            filled = self._source.fill(position, view)
+        self._check_complete(position, filled, memory.nbytes)
+        following = position + filled
+        if filled and following < self._get_size():
+            self._open_at(following, following).prefetch()
         return filled
 
     def _fill_direct(self, position: int, memory: Memory) -> int:

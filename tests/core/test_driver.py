@@ -51,6 +51,7 @@ def test_lone_reader_wakes_no_other_thread(bench: Callable[..., Bench]) -> None:
     assert fetch(b, True) == DATA[:PART]
     ours = native_threads() - before
     assert len(ours) == 1
+    wait_until(lambda: sleeps(ours) > 0)  # it has nothing to do from its start on
     asleep = sleeps(ours)
     for _ in range(50):
         assert fetch(b, True) == DATA[:PART]

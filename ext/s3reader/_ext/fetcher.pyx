@@ -32,7 +32,7 @@ from s3reader._ext.threads cimport (
     pthread_join, pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock,
     pthread_mutex_unlock, store, thread_start)
 from s3reader._ext.transfer cimport Lane
-from s3reader._ext.width cimport width_bound
+from s3reader._ext.width cimport width_bound, width_for
 
 cdef double SIGNAL_INTERVAL = 0.1   # seconds between looks for Ctrl-C while waiting
 
@@ -135,10 +135,9 @@ cdef class Fetcher:
         """How many transfers may run at once when nothing is throttled."""
         return self.loop.slot_count
 
-    @property
-    def width(self):
-        """How many long transfers run at once: as many as were seen to make them faster."""
-        return self.loop.width.allowed
+    def width(self, int64_t length):
+        """How many transfers of so many bytes run at once: see `width`."""
+        return width_for(&self.loop.width, length)
 
     @property
     def busy(self):

@@ -20,6 +20,8 @@ cdef struct Width:                  # guarded by the loop's lock, but for `runni
 
 cdef bint is_long(const Exchange *exchange) noexcept nogil
 
+cdef int width_for(const Width *width, int64_t length) noexcept nogil
+
 # Under the loop's lock.
 cdef void width_bound(Width *width, int ceiling) noexcept nogil
 

@@ -31,6 +31,11 @@ cdef bint is_long(const Exchange *exchange) noexcept nogil:
             and exchange.stop - exchange.start - exchange.received >= LONG)
 
 
+cdef int width_for(const Width *width, int64_t length) noexcept nogil:
+    """How many exchanges of so many bytes run at once."""
+    return width.allowed if length >= LONG else width.ceiling
+
+
 cdef void width_bound(Width *width, int ceiling) noexcept nogil:
     """Set how many long exchanges run at once at most; one, to begin with."""
     width.ceiling = ceiling
