@@ -18,7 +18,7 @@ PART_SIZES = tuple(MiB * size for size in (4, 16, 32))
 """Bytes; beside the default. Smaller parts cost requests, larger ones leave connections idle at
 an object's end."""
 
-MOST_CONNECTIONS = 240
+MOST_CONNECTIONS = 288
 
 LARGE_READERS = ("ranged", "sequential", "dcp_optimized")
 SMALL_READERS = ("read_many", "get_object")
