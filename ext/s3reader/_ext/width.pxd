@@ -14,7 +14,8 @@ cdef struct Width:                  # guarded by the loop's lock, but for `runni
     int64_t received                # bytes that had come by then
     bint flowing                    # some came since something was held back
     int narrower                    # what it was before a trial; 0 for none on its way
-    double rate                     # bytes a second that came then
+    bint settling                   # what was added takes time to begin
+    double rate                     # bytes a second that came before
     double pause                    # seconds until another trial, after one without a gain
     double paused_until             # monotonic time
 

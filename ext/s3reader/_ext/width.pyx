@@ -18,7 +18,7 @@ from s3reader._ext.exchange cimport GET_RANGE, OPEN_END
 cdef int64_t LONG = 1024 * 1024     # bytes from which an exchange is long: 11 ms of 90 MB/s
 cdef double FAR = 0.004             # seconds in which a server nearby begins to answer
 cdef double FIRST_LOOK = 0.004      # seconds of bytes coming that a first judgement is told from
-cdef double LATER_LOOK = 0.02       # and a later one: what was added takes time to begin
+cdef double LATER_LOOK = 0.02       # and a later one
 cdef double SATURATED = 0.85        # share of the time at work from which on more is no gain
 cdef double SCARCE = 0.3            # and below which it surely is
 cdef double GAIN = 1.1              # times the bytes that what is added must bring to stay
@@ -67,6 +67,7 @@ cdef void widen(Width *width, double now, double share, double rate) noexcept no
             return
         width.narrower = width.allowed
         width.rate = rate
+        width.settling = True
     width.allowed = <int> min(
         <double> width.ceiling, max(width.allowed + 1, ceil(width.allowed / max(share, 1e-3))))
 
@@ -103,7 +104,9 @@ cdef void width_held(Width *width, double now, double busy, int64_t received) no
         return
     share = (busy - width.busy) / (now - width.since)
     rate = (received - width.received) / (now - width.since)
-    if width.narrower > 0:
+    if width.settling:
+        width.settling = False
+    elif width.narrower > 0:
         judge_trial(width, now, rate)
     elif share < SATURATED:
         widen(width, now, share, rate)
