@@ -147,7 +147,8 @@ class RangedS3Reader(ObjectReader):
             except ChecksumError:
                 self._distrust()
                 raise
-            self._check_complete(start, received, stop - start)
+            if received != stop - start:
+                self._check_complete(start, received, stop - start)
             return received
         feed = self._feed(self._get_stream(start, stop), start, stop)
         try:
@@ -181,13 +182,19 @@ class RangedS3Reader(ObjectReader):
         if self._source is None:
             self._get_size()
         size = self._known_size()
-        stop = position + memory.nbytes if size is None else min(position + memory.nbytes, size)
+        stop = position + memory.nbytes
+        if size is not None and stop > size:
+            stop = size
         if stop <= position:
             self._settle()
             return 0
-        filled = self._fetch(position, stop, memory)
+        if self._buffer is None and stop - position >= self._buffer_size:
+            filled = self._receive(position, stop, memory, 0)
+        else:
+            filled = self._fetch(position, stop, memory)
         self._cursor.position = position + filled
-        self._settle()
+        if position + filled != stop:
+            self._settle()
         return filled
 
     def _fetch(self, start: int, stop: int, memory: Memory) -> int:

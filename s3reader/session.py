@@ -243,11 +243,14 @@ class Session:
             S3Exception: it failed for good. Nothing is written to its destination any more.
         """
         fetcher = self.fetcher
+        request, lane = transfer.request, transfer.lane
         try:
-            self.submit(fetcher, (transfer,), attended=True)
+            transfer.sign(self.signer.sign(request))
+            lane.count_request(request.operation)
+            fetcher.submit((transfer,), attended=True)
             fetcher.wait_done(transfer)
         except BaseException:
-            fetcher.cancel(transfer.lane)
+            fetcher.cancel(lane)
             raise
         if transfer.failed:
             raise transfer.error

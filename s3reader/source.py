@@ -169,19 +169,28 @@ class ObjectSource:
 
     def _fill_part(self, start: int, destination: Destination) -> int:
         """What is no more than a part needs no stream: one request, waited for here."""
-        session, size = self.session, self.size
+        session, size, etag = self.session, self.size, self.etag
         stop = start + len(destination)
         if size is not None and stop > size:
             stop = size
         if stop <= start:
             return 0
-        lane = Lane(self.counters, session.counters)
-        transfer = self.transfer(lane, start, stop, destination=destination)
+        transfer = Transfer(
+            Lane(self.counters, session.counters),
+            self.request,
+            session.pool,
+            start,
+            stop,
+            etag=etag or "",
+            total=size,
+            destination=destination,
+        )
         session.perform(transfer)
-        self.learn(transfer.total, transfer.etag)
-        received = transfer.received
+        if transfer.total != size or transfer.etag != etag:
+            self.learn(transfer.total, transfer.etag)
+        received: int = transfer.received
         verifier = self.verifier
-        if verifier.active or verifier.told_by(transfer):
+        if verifier.active or (transfer.tells_checksum and verifier.told_by(transfer)):
             with memoryview(destination)[:received] as view:
                 verifier.take(start, view)
         self.counters.count_requested(received)
