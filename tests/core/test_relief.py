@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import dataclasses
+import hashlib
 import itertools
 import zlib
 from collections.abc import Callable
@@ -152,6 +153,22 @@ def test_gathered_part_is_relieved(slow: OpenSource) -> None:
     assert HALF > asked[2][0] > HALF // 2
     assert source.stats()["requests"]["GetObject"] == len(asked)
     assert source.stats()["bytes_received"] == len(DATA)
+
+
+def test_failed_relief_is_told_and_not_taken_for_a_wrong_checksum(slow: OpenSource) -> None:
+    """A hash waits for all bytes; those of the failed request never came."""
+    told = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
+    whole = {"x-amz-checksum-sha256": told, "x-amz-checksum-type": "FULL_OBJECT"}
+
+    def refuses_late(request: Request, reply: Reply) -> Reply:
+        refusal = status(404, "NoSuchKey")(request, reply)
+        assert refusal is not None
+        return dataclasses.replace(refusal, delay=SLOW + 1.0)  # what it relieved is done by then
+
+    source, _ = slow(refuses_late, 100, **whole)
+    with pytest.raises(ObjectNotFoundError):
+        source().readinto(bytearray(len(DATA)))
+    assert not source.verifier.failed
 
 
 def test_gathered_part_whose_relief_fails_is_told(slow: OpenSource) -> None:
