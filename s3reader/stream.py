@@ -50,6 +50,7 @@ class GetObjectStream:
         self._ahead = ReadAhead(source)  # its first part holds the position
         self._consumed = 0  # bytes of the first part that were handed out
         self._fills = 0  # buffers that were filled
+        self._rest: Filling | None = None  # begun and not finished
         self._closed = False
 
     @property
@@ -158,6 +159,9 @@ class GetObjectStream:
 
     def _give_up(self, position: int | None) -> None:
         """After an error: nothing is on its way, and the position is where it was."""
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.cancel()
         self._ahead.drop()
         self._consumed = 0
         self._position = position
@@ -268,19 +272,14 @@ class GetObjectStream:
     def _fill(self, destination: Destination) -> int:
         count = len(destination)
         self._ready()
-        rest: Filling | None = None
-        try:
-            rest = self._begin_rest(destination, 0)
-            filled = self._copy_views(destination, count, rest is None)
-            if rest is None and filled < count:
-                rest = self._begin_rest(destination, filled)
-        except BaseException:
-            if rest is not None:
-                rest.cancel()
-            raise
+        rest = self._begin_rest(destination, 0)
+        filled = self._copy_views(destination, count, rest is None)
+        if rest is None and filled < count:
+            rest = self._begin_rest(destination, filled)
         if rest is not None:
             assert self._position is not None
             reached = rest.finish()
+            self._rest = None
             filled += reached - self._position
             self._position = reached
         self._fills += 1
@@ -309,9 +308,10 @@ class GetObjectStream:
             stop = min(stop, self._source.size)
         if stop - begin <= least:
             return None
-        filling = Filling(self._source, destination, offset - self._position)
-        filling.begin(begin, stop)
-        return filling
+        # Known before it begins: Ctrl-C may come as soon as it has.
+        self._rest = Filling(self._source, destination, offset - self._position)
+        self._rest.begin(begin, stop)
+        return self._rest
 
     def _copy_views(self, destination: Destination, count: int, top_up: bool) -> int:
         """Copy what is fetched ahead; with ``top_up`` more of it, as far as the window goes."""

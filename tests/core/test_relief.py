@@ -17,6 +17,7 @@ from transfers import stays_poisoned, wait_until
 
 from s3reader._ext.scatter import Scatter
 from s3reader.errors import ObjectChangedError, ObjectNotFoundError
+from s3reader.fill import Filling
 from s3reader.gather import Part, gather
 from s3reader.source import ObjectSource
 
@@ -221,3 +222,25 @@ def test_large_buffer_mixes_no_versions(open_source: OpenSource) -> None:
     )
     with pytest.raises(ObjectChangedError):
         source().readinto(bytearray(40 * MiB))
+
+
+def test_interrupt_just_after_asking_leaves_nothing_on_its_way(
+    open_source: OpenSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C comes between any two steps: here once the requests, and spares, are sent."""
+    begin = Filling.begin
+
+    def interrupted(filling: Filling, start: int, stop: int) -> None:
+        begin(filling, start, stop)
+        raise KeyboardInterrupt
+
+    right = object_script(DATA, ETAG)
+    source, _ = open_source(lambda request: dataclasses.replace(right(request), delay=0.3))
+    stream = source()
+    target = bytearray(len(DATA))
+    monkeypatch.setattr(Filling, "begin", interrupted)
+    # The traceback refers to the requests: that they are dropped does not end them.
+    with pytest.raises(KeyboardInterrupt) as _caught:
+        stream.readinto(target)
+    assert stays_poisoned(target, 1.0)
+    assert stream.tell() == 0
