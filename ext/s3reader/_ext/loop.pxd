@@ -7,6 +7,7 @@ from s3reader._ext.hedge cimport Hedge
 from s3reader._ext.libcurl cimport CURLM
 from s3reader._ext.pace cimport Pace
 from s3reader._ext.queues cimport Queues
+from s3reader._ext.relief cimport Relief
 from s3reader._ext.threads cimport pthread_cond_t, pthread_mutex_t
 from s3reader._ext.width cimport Width
 
@@ -38,7 +39,7 @@ cdef struct Loop:
     double swept                    # when timeouts were looked at last
     double busy                     # seconds spent in turns so far
     Width width
-    double relieved                 # when work for idle connections was
+    Relief relief
 
 # False where libcurl refuses, which is for want of memory. Before there is a driver.
 cdef bint open_loop(Loop *loop) noexcept nogil

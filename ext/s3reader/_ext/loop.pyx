@@ -27,7 +27,7 @@ from s3reader._ext.libcurl cimport (
 from s3reader._ext.pace cimport (
     pace_room, pace_started, pace_succeeded, pace_throttled, pace_wait)
 from s3reader._ext.queues cimport cancel_waiting, dequeue, promote_delayed, report, settle
-from s3reader._ext.relief cimport relieve
+from s3reader._ext.relief cimport relief_due, relieve
 from s3reader._ext.response cimport head_free, head_reset
 from s3reader._ext.threads cimport (
     fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
@@ -38,8 +38,6 @@ from s3reader._ext.width cimport is_long, width_free, width_held, width_room
 cdef enum:
     SWEEP_MS = 100                  # how often timeouts are looked at; they are seconds long
     IDLE_MS = 60000                 # a wake-up ends the wait; this is for a lost one
-
-cdef double RELIEF_INTERVAL = 0.02  # seconds between looks for what an idle connection could do
 
 
 cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
@@ -203,8 +201,7 @@ cdef void start_ready(Loop *loop) noexcept nogil:
         batch = exchange
         room -= 1
     if (room > 0 and loop.running > 0 and loop.queues.held.first == NULL
-            and loop.now - loop.relieved >= RELIEF_INTERVAL):
-        loop.relieved = loop.now
+            and relief_due(&loop.relief, loop.now, loop.busy)):
         while room > 0 and is_unthrottled(loop):
             exchange = relieve(loop.slots, loop.slot_count, loop.now)
             if exchange == NULL:

@@ -2,6 +2,13 @@
 
 from s3reader._ext.exchange cimport Exchange, LaneState, Slot
 
+cdef struct Relief:                 # driver only
+    double looked                   # monotonic time of the latest look for what runs long
+    double busy                     # seconds that the loop had worked by then
+
+# Driver only. Whether it is time for another look, which is then taken for taken.
+cdef bint relief_due(Relief *relief, double now, double busy) noexcept nogil
+
 # All under the loop's lock; ``now`` is monotonic time.
 
 # Put an exchange without a range among its lane's spares.

@@ -5,7 +5,8 @@ shorter than what was asked for. So whoever asks also offers spares: exchanges o
 and destination without a range of their own. When nothing waits for a connection any more, the
 exchange that will take longest by its own rate gives the second half of what it has left to a
 spare, and drops its connection when it comes to the middle, for the rest of that answer is not
-wanted any more. What would be over soon is left alone: a connection is worth more than that.
+wanted any more. What would be over soon is left alone: a connection is worth more than that. So is
+everything while the loop itself is what is slow.
 """
 
 from libc.stdint cimport int64_t
@@ -14,10 +15,22 @@ from libc.string cimport memcpy
 from s3reader._ext.exchange cimport PHASE_NEW, PHASE_SPARE, wanted
 from s3reader._ext.response cimport ETAG_SIZE
 
+cdef double INTERVAL = 0.02         # seconds between looks
+cdef double SATURATED = 0.85        # share of the time at work from which on the loop is slow
 cdef double SOON = 0.25             # seconds that are not worth a connection
 cdef double ANSWERS = 4.0           # times to first byte that are not either
 cdef double MEASURED = 0.05         # seconds that a rate is told from
 cdef int64_t LEAST = 128 * 1024     # bytes: two of what a connection's window holds at first
+
+
+cdef bint relief_due(Relief *relief, double now, double busy) noexcept nogil:
+    cdef double elapsed = now - relief.looked
+    cdef double worked = busy - relief.busy
+    if elapsed < INTERVAL:
+        return False
+    relief.looked = now
+    relief.busy = busy
+    return worked < SATURATED * elapsed
 
 
 cdef void offer_spare(LaneState *lane, Exchange *exchange) noexcept nogil:
