@@ -89,7 +89,7 @@ cdef void width_held(Width *width, double now, double busy, int64_t received) no
     if width.allowed >= width.ceiling and width.narrower == 0:
         return
     if width.due == 0:
-        width.flowing = False
+        width.flowing = width.settling = False
         width.narrower = 0
         look_later(width, now, busy, received, FAR)
         return
