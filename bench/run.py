@@ -32,7 +32,7 @@ from cases import BY_NAME, CASES
 from contenders import CONTENDERS, Contender
 from floors import FloorMissing, Floors
 from measure import CHECKPOINT_TRIAL, Bench, roster, run_round
-from objects import BUCKET, FULL, QUICK, Sizes, generate
+from objects import BUCKET, FULL, QUICK, Sizes, generate, keep_cached
 from publish import ROUNDS, publish, store
 from results import failures, machine, save, table_of, versions
 from scores import FLOOR, OWN, Table
@@ -116,6 +116,7 @@ def run_cases(
                         score.missing = score.missing or "not reached within --quick's time"
                     continue
                 print(f"round {number + 1} of {rounds}: {case.name}", file=sys.stderr, flush=True)
+                keep_cached(bench.root)
                 run_round(bench, case, chosen, number)
                 progress.about["settings"]["rounds"] = number + 1
                 progress.save()

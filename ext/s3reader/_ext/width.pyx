@@ -21,7 +21,7 @@ cdef double FIRST_LOOK = 0.004      # seconds of bytes coming that a first judge
 cdef double LATER_LOOK = 0.02       # and a later one
 cdef double SATURATED = 0.85        # share of the time at work from which on more is no gain
 cdef double SCARCE = 0.3            # and below which it surely is
-cdef double GAIN = 1.1              # times the bytes that what is added must bring to stay
+cdef double GAIN = 0.5              # share of what connections ought to add that they must, to stay
 cdef double FIRST_PAUSE = 0.5       # seconds
 cdef double LONGEST_PAUSE = 32.0    # seconds
 
@@ -74,7 +74,8 @@ cdef void widen(Width *width, double now, double share, double rate) noexcept no
 
 cdef void judge_trial(Width *width, double now, double rate) noexcept nogil:
     """Keep what was added if it brought more; otherwise leave it for longer each time."""
-    if rate >= GAIN * width.rate:
+    cdef double added = <double> width.allowed / width.narrower - 1
+    if rate >= (1 + GAIN * added) * width.rate:
         width.pause = 0
     else:
         width.allowed = min(width.narrower, width.ceiling)
