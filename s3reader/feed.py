@@ -41,14 +41,20 @@ class Feed:
         self._chunks: Iterator[Buffer] = iter(stream)
         self._own = isinstance(stream, GetObjectStream)
 
-    def pull(self) -> Buffer | None:
+    def pull(self, most: int | None = None) -> Buffer | None:
         """The next chunk, which starts where ``position`` stood; None at the stream's end.
+
+        Args:
+            most: have an own stream give a copy of so many bytes at most.
 
         Raises:
             IncompleteDataError: the stream ended before ``end`` or goes on after it.
             TypeError: it gave something that is not bytes-like.
         """
-        for chunk in self._chunks:
+        chunks = self._chunks
+        if most is not None and self._own:
+            chunks = iter([self._stream.piece(most)])  # type: ignore[attr-defined]
+        for chunk in chunks:
             data = chunk if self._own or type(chunk) is bytes else _steady(chunk)
             length = memoryview(data).nbytes
             if not length:

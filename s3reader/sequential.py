@@ -27,6 +27,9 @@ _REACH = 8 * 1024 * 1024
 # From this many bytes on, an own stream fills the destination itself: below, a chunk that serves
 # the next reads too is worth more than the copy it costs.
 _DIRECT_SIZE = 1024 * 1024
+# Bytes kept at a time once buffers were filled: what is read between them is a header or two, and
+# the whole part that it came with would be kept for it.
+_BETWEEN_SIZE = 64 * 1024
 # Bytes of a buffer that is filled before anything else of an object which nobody knows: it is taken
 # to be made for all of it, as for a sample. One request brings that, and the size.
 _SAMPLE_SIZE = 64 * 1024
@@ -65,6 +68,7 @@ class SequentialS3Reader(ObjectReader):
         self._gap: Feed | None = None  # a caller's stream for what the window has let go of
         self._reached = 0  # how far the main stream has come
         self._opened = False
+        self._direct = False  # own streams have filled buffers
 
     def _arguments(self) -> dict[str, Any]:
         return super()._arguments() | {"window": self._window}
@@ -196,7 +200,7 @@ class SequentialS3Reader(ObjectReader):
         """Keep the next chunk of ``feed``; False when it has ended."""
         start = feed.position
         try:
-            chunk = feed.pull()
+            chunk = feed.pull(_BETWEEN_SIZE if self._direct else None)
             if chunk is not None:
                 self._chunks.add(start, chunk)
                 if feed.end is not None and feed.position == feed.end:
@@ -297,6 +301,7 @@ class SequentialS3Reader(ObjectReader):
     def _fill(self, memory: Memory) -> int:
         position = self._cursor.position
         if self._source is not None and memory.nbytes >= _DIRECT_SIZE:
+            self._direct = True
             filled = self._fill_direct(position, memory)
         elif memory.nbytes >= _SAMPLE_SIZE and not self._opened and self._is_new():
             filled = self._fill_sample(position, memory)

@@ -10,6 +10,7 @@ asked for, and when its head is there the others follow, clamped to the object.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -107,15 +108,20 @@ class GetObjectStream:
         Raises:
             S3Exception: they could not be had.
         """
-        self._check_open()
-        position = self._position
+        return self._next(SMALLEST_CHUNK, sys.maxsize)
+
+    def piece(self, most: int) -> bytes:
+        """A copy of the next bytes, ``most`` or what a part has left; none at the end.
+
+        For who keeps them: a view of a part, however short, keeps all of the part's memory.
+
+        Raises:
+            S3Exception: they could not be had.
+        """
         try:
-            return self._next_view(SMALLEST_CHUNK)
+            return bytes(self._next(most, most))
         except StopIteration:
-            raise
-        except BaseException:
-            self._give_up(position)
-            raise
+            return b""
 
     def readinto(self, buffer: Buffer, /) -> int:
         """Fill a buffer with the next bytes.
@@ -216,7 +222,19 @@ class GetObjectStream:
         if self._position is None:
             self._position = part.start
 
-    def _next_view(self, least: int) -> memoryview:
+    def _next(self, least: int, most: int) -> memoryview:
+        """The next bytes; after an error nothing has moved."""
+        self._check_open()
+        position = self._position
+        try:
+            return self._next_view(least, most)
+        except StopIteration:
+            raise
+        except BaseException:
+            self._give_up(position)
+            raise
+
+    def _next_view(self, least: int, most: int) -> memoryview:
         """What came of the next part, once that is at least ``least`` bytes or all of it."""
         while True:
             self._ready()
@@ -238,7 +256,7 @@ class GetObjectStream:
             self._finish(part)  # an empty object, or a range past its end
         assert self._position is not None
         self._ahead.wait(min(length, self._consumed + least))
-        received = part.received
+        received = min(part.received, self._consumed + most)
         if part.failed and received <= self._consumed:
             raise part.error
         view = part.view(self._consumed, received)

@@ -136,6 +136,9 @@ class MemoryStream(GetObjectStream):
             raise StopIteration
         return memoryview(piece)
 
+    def piece(self, most: int) -> bytes:
+        return self._take(min(most, self.source.chunk_size))
+
     def readinto(self, buf: memoryview, /) -> int:
         piece = self._take(len(buf))
         buf[: len(piece)] = piece
