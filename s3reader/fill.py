@@ -37,31 +37,12 @@ TOGETHER = 32
 """Parts whose checksums are taken in turn; a verifier remembers twice as many runs."""
 
 
-def fill(source: ObjectSource, destination: Destination, offset: int, start: int, stop: int) -> int:
-    """Fetch bytes ``[start, stop)`` to ``offset`` in the destination.
-
-    Args:
-        source: the object; learns its size and version if they were not known.
-        destination: takes all of the range.
-        offset: in bytes.
-        start, stop: half-open; ``stop`` may lie past the object's end.
-
-    Returns:
-        One past the last byte that was fetched: ``stop``, or the object's end.
-
-    Raises:
-        S3Exception: the bytes could not be had; nothing is on its way any more.
-    """
-    filling = Filling(source, destination, offset - start)
-    filling.begin(start, stop)
-    return filling.finish()
-
-
 class Filling:
     """One fill, begun and finished apart: whoever has other bytes to see to does that meanwhile.
 
     Args:
-        source, destination: as for `fill`.
+        source: the object; learns its size and version if they were not known.
+        destination: takes all of the range.
         shift: from the object's offsets to the destination's, in bytes.
     """
 
@@ -75,7 +56,7 @@ class Filling:
         self._spares: list[Transfer] = []
 
     def begin(self, start: int, stop: int) -> None:
-        """Ask for bytes ``[start, stop)``."""
+        """Ask for bytes ``[start, stop)``, half-open; ``stop`` may lie past the object's end."""
         if self._source.size is not None:
             stop = min(stop, self._source.size)
         self._start, self._stop = start, max(start, stop)
@@ -100,7 +81,14 @@ class Filling:
             raise
 
     def finish(self) -> int:
-        """Wait until all of it has come; returns and raises as `fill` does."""
+        """Wait until all of it has come.
+
+        Returns:
+            One past the last byte that was fetched: ``stop``, or the object's end.
+
+        Raises:
+            S3Exception: the bytes could not be had; nothing is on its way any more.
+        """
         if not self._fetchers:
             return self._stop
         try:
