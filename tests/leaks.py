@@ -1,4 +1,4 @@
-"""Looks for memory that requests leave unreachable: ``python tests/leaks.py --library FOLDER``.
+"""Looks for memory that requests leave unreachable: ``python tests/leaks.py --build FOLDER``.
 
 A child with the modules that `sanitizer` built makes requests of every kind and has LeakSanitizer
 count what nobody refers to any more, in this library, in libcurl and in Python itself. The child is
@@ -74,7 +74,7 @@ def make_requests(endpoint: str, count: int, planted: str) -> None:
 
 def unreachable(environ: dict[str, str], endpoint: str, count: int, planted: str = "") -> int:
     """Bytes that nobody refers to any more after so many operations."""
-    command = [sys.executable, __file__, "--library", "", "--work", endpoint, str(count), planted]
+    command = [sys.executable, __file__, "--build", "", "--work", endpoint, str(count), planted]
     done = subprocess.run(command, env=environ, stderr=subprocess.PIPE, text=True, timeout=1500)
     if done.returncode != 0:
         sys.exit(f"the requests failed:\n{done.stderr[-4000:]}")
@@ -97,7 +97,7 @@ def environment(compiler: Compiler, library: Path) -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", type=Path, required=True, help="where sanitizer.py built to")
+    parser.add_argument("--build", type=Path, required=True, help="where sanitizer.py built to")
     parser.add_argument("--operations", type=int, default=2000, help="and ten times as many")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -107,7 +107,7 @@ def main() -> int:
     from lifecycle.hammered import serving
 
     compiler = pick_compiler(SANITIZERS)
-    environ = environment(compiler, chosen.library)
+    environ = environment(compiler, chosen.build)
     few, many = chosen.operations, 10 * chosen.operations
     with tempfile.TemporaryDirectory() as folder, serving() as endpoint:
         library = Path(folder, "planted.so")

@@ -1,6 +1,6 @@
 """Runs pytest on compiled modules that were built with AddressSanitizer and UBSan.
 
-``python tests/sanitizer.py --library FOLDER [pytest arguments]`` builds into the folder and runs
+``python tests/sanitizer.py --build FOLDER [pytest arguments]`` builds into the folder and runs
 (``tox -e asan``). A run that reports nothing proves nothing if the sanitizer is not at work;
 therefore a small library with one planted fault of each kind has to be caught first, under the same
 environment.
@@ -66,12 +66,12 @@ def prove_that_faults_are_caught(compiler: Compiler, environ: dict[str, str]) ->
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", type=Path, required=True, help="where to build to")
+    parser.add_argument("--build", type=Path, required=True, help="where to build to")
     chosen, arguments = parser.parse_known_args()
     compiler = pick_compiler(SANITIZERS)
     print(f"compiler: {compiler.command}, {compiler.kind} {compiler.version}", flush=True)
-    compiler.compile(chosen.library, ",".join(SANITIZERS))
-    environ = sanitized_environment(compiler, chosen.library)
+    compiler.compile(chosen.build, ",".join(SANITIZERS))
+    environ = sanitized_environment(compiler, chosen.build)
     prove_that_faults_are_caught(compiler, environ)
     if not compiler.fork_safe:
         environ["S3READER_TEST_FORKS"] = "0"
@@ -80,7 +80,7 @@ def main() -> int:
             "other threads allocate: tests that do so are left out. clang 17 or gcc 14 runs them.",
             flush=True,
         )
-    reports = chosen.library.with_name("reports")
+    reports = chosen.build.with_name("reports")
     shutil.rmtree(reports, ignore_errors=True)
     reports.mkdir()
     # To files: pytest would keep what is printed from showing when the process ends at once, and a

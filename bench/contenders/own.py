@@ -20,7 +20,7 @@ class Own(Contender):
         import s3reader
 
         super().__init__(place)
-        self.library = s3reader
+        self.package = s3reader
         self.client = s3reader.S3Client(
             "us-east-1",
             endpoint=place.endpoint,
@@ -28,7 +28,7 @@ class Own(Contender):
         )
 
     def version(self) -> str:
-        return str(self.library.__version__)
+        return str(self.package.__version__)
 
     def close(self) -> None:
         self.client.close()
@@ -119,7 +119,7 @@ class Ranged(Reader):
     name = "s3reader ranged"
 
     def open(self, key: str, size: int, **options: Any) -> Any:
-        constructor = self.library.S3ReaderConstructor.range_based(**options)
+        constructor = self.package.S3ReaderConstructor.range_based(**options)
         return self.client.get_object(self.place.bucket, key, reader_constructor=constructor)
 
     def read(self, key: str) -> Any:
@@ -150,6 +150,6 @@ class DCPOptimized(Reader):
     quick = False
 
     def open(self, key: str, size: int) -> Any:
-        items = [self.library.ItemRange(0, size)]
-        constructor: Any = partial(self.library.DCPOptimizedS3Reader, item_ranges=items)
+        items = [self.package.ItemRange(0, size)]
+        constructor: Any = partial(self.package.DCPOptimizedS3Reader, item_ranges=items)
         return self.client.get_object(self.place.bucket, key, reader_constructor=constructor)
