@@ -56,7 +56,7 @@ cdef struct Slot:
     Head own                        # of a second attempt, until it wins
     Slot *rival                     # the other attempt, while neither has a head
     bint lost                       # the rival won: what still comes is not looked at
-    bint wide                       # its exchange counts as a long one, see `width`
+    bint wide                       # counts among those that move a long exchange, see `width`
     bint doomed                     # its lane was closed; to be taken off before anything else
     double started                  # monotonic time this attempt started
     Slot *next_idle                 # in the loop's list of idle slots

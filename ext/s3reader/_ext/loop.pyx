@@ -3,9 +3,10 @@
 Actors: Python threads put exchanges into lanes; the loop takes one from each lane in turn, runs as
 many at once as the pace allows, and settles them when every byte is in place. Whatever else
 happens becomes a report that Python decides about and may put back, so the loop holds no policy
-but four: it watches the timeouts that libcurl does not have (``timeouts``), sends what is late a
+but five: it watches the timeouts that libcurl does not have (``timeouts``), sends what is late a
 second time where the client asked for that (``hedge``), has idle connections take over from those
-that have long to go (``relief``), and takes note of throttling before Python has looked (``pace``).
+that have long to go (``relief``), uses no more of them for what is long than make it faster
+(``width``), and takes note of throttling before Python has looked (``pace``).
 
 Which thread runs the loop's turns is not decided here (see ``driver``). The lock is never held
 while libcurl runs, and libcurl's callbacks never take it: who waits for bytes or a head is looked
@@ -79,7 +80,7 @@ cdef bint attempt(Loop *loop, Exchange *exchange, Slot *first) noexcept nogil:
         return False
     loop.idle = slot.next_idle
     loop.running += 1
-    slot.wide = first == NULL and is_long(exchange)
+    slot.wide = is_long(exchange)
     loop.width.running += slot.wide
     if first != NULL:
         first.rival = slot
@@ -331,7 +332,8 @@ cdef double patience(Loop *loop) noexcept nogil:
         if loop.queues.ready.first != NULL:
             until = min(until, 1e3 * pace_wait(&loop.pace, loop.now))
         if loop.queues.held.first != NULL:
-            until = min(until, max(1.0, (loop.width.due - loop.now) * 1e3))
+            due = max(loop.width.due - loop.now, pace_wait(&loop.pace, loop.now))
+            until = min(until, max(1.0, due * 1e3))
     waiting = loop.queues.delayed
     while waiting != NULL:
         until = min(until, max(0.0, (waiting.not_before - loop.now) * 1e3 + 1))
