@@ -183,9 +183,10 @@ class Filling:
         if not verifier.active and first.stop is not None and first.stop < stop:
             return  # an answer to a part of an object does not tell the object's checksum
         self._wait()
-        whole = all(part.done for part in self._parts)
-        if any(spare.failed for spare in self._spares):
-            whole = False  # the part that it relieved is done, at where the spare began
+        # A part that was relieved is done where the spare began.
+        whole = all(part.done for part in self._parts) and not any(
+            spare.failed for spare in self._spares
+        )
         if whole and (verifier.active or verifier.told_by(first)):
             self._take(start, stop)
 

@@ -37,7 +37,7 @@ from .trust import resolve_ca_bundle
 
 _log = logging.getLogger("s3reader")
 
-BYTES_PER_CONNECTION = 70e6
+EXPECTED_RATE = 70e6
 """Bytes a second that a connection to S3 is counted on for: it gives 85-90 MB/s (Amazon S3's
 performance guidelines) while bytes come, but some are slower, and each waits for first bytes."""
 
@@ -164,7 +164,7 @@ class Session:
         wanted = self.config.max_connections
         if wanted is None:
             bytes_a_second = self.config.throughput_target_gbps * 1e9 / 8
-            wanted = max(1, math.ceil(bytes_a_second / BYTES_PER_CONNECTION))
+            wanted = max(1, math.ceil(bytes_a_second / EXPECTED_RATE))
         allowed = max(1, _descriptor_limit() - OTHER_DESCRIPTORS)
         if wanted > allowed:
             _log.warning(

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from s3reader import S3ClientConfig
 from s3reader.config import MiB
-from s3reader.session import BYTES_PER_CONNECTION
+from s3reader.session import EXPECTED_RATE
 
 DEFAULT_PART = S3ClientConfig.part_size
-DEFAULT_CONNECTIONS = math.ceil(
-    S3ClientConfig.throughput_target_gbps * 1e9 / 8 / BYTES_PER_CONNECTION
-)
+DEFAULT_CONNECTIONS = math.ceil(S3ClientConfig.throughput_target_gbps * 1e9 / 8 / EXPECTED_RATE)
 
 PART_SIZES = tuple(MiB * size for size in (4, 16, 32))
 """Bytes; beside the default. Smaller parts cost requests, larger ones leave connections idle at
