@@ -1,4 +1,4 @@
-"""What every process that the demo starts has in common."""
+"""What the demo's processes have in common: Ctrl-C, temporary folders, environment."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 # Bytes of a path for temporary files below which multiprocessing can still name its sockets: the
 # kernel allows 107, and a folder's and a socket's name are added.
@@ -28,6 +28,20 @@ def deaf_to_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if heard:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A new folder, which is gone after the ``with`` whenever Ctrl-C is pressed."""
+    made = ExitStack()
+    try:
+        with deaf_to_ctrl_c():  # else it might be made and not be known here
+            folder = tempfile.TemporaryDirectory(prefix="s3reader-demo-")
+            made.callback(folder.cleanup)
+        yield folder.name
+    finally:
+        with deaf_to_ctrl_c():  # else a part of it might stay
+            made.close()
 
 
 def leave_the_users_settings_alone() -> None:

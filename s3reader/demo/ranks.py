@@ -12,7 +12,6 @@ import fcntl
 import multiprocessing
 import os
 import signal
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -24,7 +23,7 @@ import torch.distributed as dist
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.distributed.checkpoint.api import CheckpointException
 
-from s3reader.demo.processes import deaf_to_ctrl_c
+from s3reader.demo.processes import deaf_to_ctrl_c, temporary_folder
 
 GROUP_TIMEOUT = timedelta(seconds=180)
 STOP_TIMEOUT = 5.0  # seconds for a rank to end by itself, once it has told its result
@@ -53,7 +52,7 @@ def run_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) ->
     """
     processes: list[Any] = []
     results: dict[int, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="s3reader-demo-") as folder:
+    with temporary_folder() as folder:
         waiting: dict[Any, int] = {}
         try:
             for rank in range(world_size):

@@ -8,7 +8,6 @@ broken off: parameters, optimizer, order of the data, random numbers.
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 
 from s3reader.demo.checks import Checks
 from s3reader.demo.digits import Batch, Shard
+from s3reader.demo.processes import temporary_folder
 from s3reader.demo.ranks import RankFailed, run_ranks
 from s3reader.demo.sharded import Values, load_and_train, make_network, train_and_save
 from s3reader.demo.storage import BUCKET, Storage
@@ -31,7 +31,7 @@ PREFIX = f"checkpoints/sharded/step-{SAVE_AT}"
 def train_and_restart(storage: Storage, shards: list[Shard], checks: Checks, bar: Any) -> Values:
     """Every run in turn; returns what the uninterrupted one ended with."""
     bar.set_description(f"training in {SAVED_BY} processes")
-    with tempfile.TemporaryDirectory(prefix="s3reader-demo-") as folder:
+    with temporary_folder() as folder:
         arguments = storage.client, shards, Path(folder), SAVE_AT, END
         saved: Values
         ended: Values

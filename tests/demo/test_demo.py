@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transfers import wait_until
@@ -23,7 +24,7 @@ from transfers import wait_until
 import s3reader
 from s3reader import demo
 from s3reader.__main__ import main
-from s3reader.demo.processes import deaf_to_ctrl_c
+from s3reader.demo.processes import deaf_to_ctrl_c, temporary_folder
 from s3reader.demo.ranks import RankFailed, run_ranks
 
 STAGES = {
@@ -167,6 +168,23 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(doing: str) -> None:
         assert out == b""
         wait_until(lambda: members(process.pid) == [])
         assert left_in(Path(temporary)) == []
+
+
+@pytest.mark.parametrize("function", ["mkdir", "rmdir"])
+def test_ctrl_c_while_a_folder_comes_or_goes_leaves_none(
+    function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plain = getattr(os, function)
+
+    def interrupted(*arguments: Any, **named: Any) -> None:
+        plain(*arguments, **named)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, function, interrupted)
+    with pytest.raises(KeyboardInterrupt), temporary_folder() as folder:
+        Path(folder, "file").write_bytes(b"")
+    assert list(tmp_path.iterdir()) == []
 
 
 def left_in(temporary: Path) -> list[Path]:
