@@ -21,6 +21,7 @@ DOUBLE = ctypes.c_double
 bound = function(compiled, "width_bound", None, WIDTH, ctypes.c_int)
 room = function(compiled, "width_room", ctypes.c_int, WIDTH)
 held = function(compiled, "width_held", None, WIDTH, DOUBLE, DOUBLE, ctypes.c_int64)
+wait = function(compiled, "width_wait", DOUBLE, WIDTH, DOUBLE)
 free = function(compiled, "width_free", None, WIDTH)
 
 
@@ -57,6 +58,7 @@ class Simulation:
             self.began += [self.now] * (self.width.allowed - len(self.began))
             self.width.running = len(self.began)
             assert room(self.width) == 0
+            assert wait(self.width, self.now) >= 0.001
             flowing = sum(self.now - began >= self.latency for began in self.began)
             came = min(self.server, flowing * self.connection)
             self.received += STEP * min(came, MOVED)
@@ -104,6 +106,13 @@ def test_connections_that_bring_nothing_are_given_up_and_tried_rarely() -> None:
     simulation.run(30)
     more = sum(count > 1 for count in simulation.at_once)
     assert 0 < more < 0.02 * len(simulation.at_once)
+
+
+def test_the_next_one_starts_as_soon_as_one_has_ended() -> None:
+    simulation = Simulation(latency=0.0002, connection=3e9)
+    simulation.run(1)
+    simulation.width.running -= 1
+    assert wait(simulation.width, simulation.now) == 0
 
 
 def test_width_stays_for_later_reads() -> None:

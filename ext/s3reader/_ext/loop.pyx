@@ -34,7 +34,7 @@ from s3reader._ext.threads cimport (
     fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
     store)
 from s3reader._ext.timeouts cimport timed_out
-from s3reader._ext.width cimport is_long, width_free, width_held, width_room
+from s3reader._ext.width cimport is_long, width_free, width_held, width_room, width_wait
 
 cdef enum:
     SWEEP_MS = 100                  # how often timeouts are looked at; they are seconds long
@@ -332,8 +332,8 @@ cdef double patience(Loop *loop) noexcept nogil:
         if loop.queues.ready.first != NULL:
             until = min(until, 1e3 * pace_wait(&loop.pace, loop.now))
         if loop.queues.held.first != NULL:
-            due = max(loop.width.due - loop.now, pace_wait(&loop.pace, loop.now))
-            until = min(until, max(1.0, due * 1e3))
+            due = max(width_wait(&loop.width, loop.now), pace_wait(&loop.pace, loop.now))
+            until = min(until, due * 1e3)
     waiting = loop.queues.delayed
     while waiting != NULL:
         until = min(until, max(0.0, (waiting.not_before - loop.now) * 1e3 + 1))

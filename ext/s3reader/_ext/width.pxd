@@ -28,6 +28,7 @@ cdef void width_bound(Width *width, int ceiling) noexcept nogil
 
 # Driver only, under the lock: ``now`` is monotonic time, ``busy`` the seconds that the loop has
 # worked so far, ``received`` the bytes that came so far.
-cdef int width_room(Width *width) noexcept nogil
 cdef void width_held(Width *width, double now, double busy, int64_t received) noexcept nogil
+cdef int width_room(const Width *width) noexcept nogil
+cdef double width_wait(const Width *width, double now) noexcept nogil
 cdef void width_free(Width *width) noexcept nogil

@@ -19,6 +19,7 @@ cdef int64_t LONG = 1024 * 1024     # bytes from which an exchange is long: 11 m
 cdef double FAR = 0.004             # seconds in which a server nearby begins to answer
 cdef double FIRST_LOOK = 0.004      # seconds of bytes coming that a first judgement is told from
 cdef double LATER_LOOK = 0.02       # and a later one
+cdef double SHORTEST_WAIT = 0.001   # seconds for the loop to sleep between two looks
 cdef double SATURATED = 0.85        # share of the time at work from which on more is no gain
 cdef double SCARCE = 0.3            # and below which it surely is
 cdef double GAIN = 0.5              # share of what connections ought to add that they must, to stay
@@ -42,9 +43,14 @@ cdef void width_bound(Width *width, int ceiling) noexcept nogil:
     width.allowed = max(1, min(width.allowed, ceiling))
 
 
-cdef int width_room(Width *width) noexcept nogil:
+cdef int width_room(const Width *width) noexcept nogil:
     """How many long exchanges may start now."""
     return width.allowed - width.running
+
+
+cdef double width_wait(const Width *width, double now) noexcept nogil:
+    """Seconds after which one that is held back may start, or be looked at again."""
+    return 0 if width_room(width) > 0 else max(SHORTEST_WAIT, width.due - now)
 
 
 cdef void width_free(Width *width) noexcept nogil:
