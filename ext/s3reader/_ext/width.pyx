@@ -21,8 +21,8 @@ cdef double FIRST_LOOK = 0.004      # seconds of bytes coming that a first judge
 cdef double LATER_LOOK = 0.02       # and a later one
 cdef double SHORTEST_WAIT = 0.001   # seconds for the loop to sleep between two looks
 cdef double SATURATED = 0.85        # share of the time at work from which on more is no gain
-cdef double SCARCE = 0.3            # and below which it surely is
-cdef double GAIN = 0.5              # share of what connections ought to add that they must, to stay
+cdef double SCARCE = 0.15           # and below which it surely is
+cdef double GAIN = 1.2              # times the merit that connections must bring about to stay
 cdef double FIRST_PAUSE = 0.5       # seconds
 cdef double LONGEST_PAUSE = 32.0    # seconds
 
@@ -66,22 +66,27 @@ cdef void look_later(
     width.received = received
 
 
+cdef double merit_of(double share, double rate) noexcept nogil:
+    """Bytes in a second, times bytes in a second of work: faster at the same cost is better, and
+    faster at a higher cost by so much less."""
+    return rate * rate / max(share, 1e-3)
+
+
 cdef void widen(Width *width, double now, double share, double rate) noexcept nogil:
     """Add the connections that fill the loop's time, for a trial where that is not far away."""
     if share >= SCARCE:
         if now < width.paused_until:
             return
         width.narrower = width.allowed
-        width.rate = rate
+        width.merit = merit_of(share, rate)
         width.settling = True
     width.allowed = <int> min(
         <double> width.ceiling, max(width.allowed + 1, ceil(width.allowed / max(share, 1e-3))))
 
 
-cdef void judge_trial(Width *width, double now, double rate) noexcept nogil:
-    """Keep what was added if it brought more; otherwise leave it for longer each time."""
-    cdef double added = <double> width.allowed / width.narrower - 1
-    if rate >= (1 + GAIN * added) * width.rate:
+cdef void judge_trial(Width *width, double now, double merit) noexcept nogil:
+    """Keep what was added if it was worth it; otherwise leave it for longer each time."""
+    if merit >= GAIN * width.merit:
         width.pause = 0
     else:
         width.allowed = min(width.narrower, width.ceiling)
@@ -114,7 +119,7 @@ cdef void width_held(Width *width, double now, double busy, int64_t received) no
     if width.settling:
         width.settling = False
     elif width.narrower > 0:
-        judge_trial(width, now, rate)
+        judge_trial(width, now, merit_of(share, rate))
     elif share < SATURATED:
         widen(width, now, share, rate)
     look_later(width, now, busy, received, LATER_LOOK)
