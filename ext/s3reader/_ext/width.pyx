@@ -16,7 +16,7 @@ from libc.math cimport ceil
 from s3reader._ext.exchange cimport GET_RANGE, OPEN_END
 
 cdef int64_t LONG = 1024 * 1024     # bytes from which an exchange is long: 11 ms of 90 MB/s
-cdef double FAR = 0.004             # seconds in which a server nearby begins to answer
+cdef double FAR = 0.004             # seconds of waiting in which a server nearby begins to answer
 cdef double FIRST_LOOK = 0.004      # seconds of bytes coming that a first judgement is told from
 cdef double LATER_LOOK = 0.02       # and a later one
 cdef double SHORTEST_WAIT = 0.001   # seconds for the loop to sleep between two looks
@@ -97,7 +97,7 @@ cdef void judge_trial(Width *width, double now, double merit) noexcept nogil:
 
 cdef void width_held(Width *width, double now, double busy, int64_t received) noexcept nogil:
     """Long exchanges are held back: see whether more of them are to run."""
-    cdef double share, rate
+    cdef double share, rate, idle
     if width.allowed >= width.ceiling and width.narrower == 0:
         return
     if width.due == 0:
@@ -111,10 +111,14 @@ cdef void width_held(Width *width, double now, double busy, int64_t received) no
         return
     if now < width.due:
         return
-    if not width.flowing:
-        width.allowed = width.ceiling
-        return
     share = (busy - width.busy) / (now - width.since)
+    if not width.flowing:
+        idle = (1 - share) * (now - width.since)
+        if idle < FAR:          # the loop was at work, as with the first handshake of TLS
+            width.due = now + FAR - idle
+        else:
+            width.allowed = width.ceiling
+        return
     rate = (received - width.received) / (now - width.since)
     if width.settling:
         width.settling = False
