@@ -1,8 +1,9 @@
 """Filling: one range of an object straight into one destination, in parallel parts.
 
 A part is one request; where one I/O loop is saturated, several share the parts (`crew`). Whoever
-fills waits for all of them; meanwhile it takes the checksum of what has come already, of all parts
-in turn, for it would only wait otherwise.
+fills waits for all of them. Meanwhile, for it would only wait otherwise, it takes the checksum of
+what has come already, of all parts in turn. Where the destination is new memory it first has the
+system provide the pages, which takes longer than receiving the bytes.
 
 The size of an object that is met for the first time is told by the first answer. A destination of
 ordinary size waits for that with the other parts; for a large one they are sent at once, because
@@ -37,6 +38,13 @@ TOGETHER = 32
 """Parts whose checksums are taken in turn; a verifier remembers twice as many runs."""
 
 
+FRESH_SIZE = 4 * 1024 * 1024
+"""Bytes of new memory from which on to give it pages is worth another thread's being woken."""
+
+PAGES = 2 * 1024 * 1024
+"""Bytes that are given pages at once: less than a millisecond's work."""
+
+
 class Filling:
     """One fill, begun and finished apart: whoever has other bytes to see to does that meanwhile.
 
@@ -54,6 +62,7 @@ class Filling:
         self._shift = shift  # from the object's offsets to the destination's
         self._parts: list[Transfer] = []
         self._spares: list[Transfer] = []
+        self._fresh = False  # no pages are behind the destination yet
 
     def begin(self, start: int, stop: int) -> None:
         """Ask for bytes ``[start, stop)``, half-open; ``stop`` may lie past the object's end."""
@@ -62,6 +71,10 @@ class Filling:
         self._start, self._stop = start, max(start, stop)
         if start >= stop:
             return
+        # Memory without pages is work for this thread; then the loop is for another.
+        self._fresh = stop - start >= FRESH_SIZE and self._destination.is_fresh(
+            start + self._shift, stop - start
+        )
         crew = self._session.crew
         fetchers = crew.fetchers if stop - start >= SURE_SIZE else [crew.first]
         self._fetchers = {self._session.lane(self._source.counters): each for each in fetchers}
@@ -95,6 +108,8 @@ class Filling:
             if self._source.size is None:
                 self._stop = self._meet(self._stop)
                 self._submit([(first, min(last, self._stop)) for first, last in self._ranges])
+            if self._fresh:
+                self._prepare()
             self._verify(self._start, self._stop)
             self._wait()
             for part in (*self._parts, *self._spares):
@@ -120,6 +135,26 @@ class Filling:
         """Wait until all of it has come, or some of it failed."""
         for lane, fetcher in self._fetchers.items():
             fetcher.wait_settled(lane)
+
+    def _prepare(self) -> None:
+        """Have pages for what is about to arrive, in the order in which it does."""
+        done = 0
+        while done < len(self._parts):
+            first = self._parts[done]
+            length = self._reach(first)
+            together = self._fetchers[first.lane].width(length) * len(self._fetchers)
+            for at in range(0, length, PAGES):
+                for part in self._parts[done : done + together]:
+                    if part.failed:
+                        return
+                    count = min(PAGES, self._reach(part) - at)
+                    if count > 0 and not part.settled:
+                        self._destination.prepare((part.start or 0) + at + self._shift, count)
+            done += together
+
+    def _reach(self, part: Transfer) -> int:
+        """How many bytes a part is to bring."""
+        return min(part.stop or 0, self._stop) - (part.start or 0)
 
     def _offer_spares(self) -> None:
         signed = self._session.signer.sign(self._source.request)
@@ -160,7 +195,9 @@ class Filling:
         for index in reversed(range(len(lanes))):
             if shares[index]:
                 fetcher = self._fetchers[lanes[index]]
-                self._session.submit(fetcher, shares[index], attended=index == 0)
+                self._session.submit(
+                    fetcher, shares[index], attended=index == 0 and not self._fresh
+                )
 
     def _meet(self, stop: int) -> int:
         """Learn what the object is from its first part; returns where the range ends in it."""

@@ -352,8 +352,9 @@ class GetObjectStream:
         assert self._position is not None
         length = part.stop - part.start
         upto = min(length, self._consumed + room)
-        self._ahead.wait(upto)
-        if part.received < upto:
+        self._ahead.wait(min(upto, self._consumed + SMALLEST_CHUNK))
+        upto = min(upto, part.received)
+        if part.failed and upto <= self._consumed < length:
             raise part.error
         count = upto - self._consumed
         view = part.view(self._consumed, upto)

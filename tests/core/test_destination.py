@@ -1,0 +1,64 @@
+"""Memory without pages, and that it gets them ahead of the bytes."""
+
+from __future__ import annotations
+
+import mmap
+import resource
+import sys
+
+import pytest
+
+from s3reader._ext.destination import Destination
+
+MiB = 1024 * 1024
+SIZE = 16 * MiB
+PAGE = mmap.PAGESIZE
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for pages")
+
+
+@pytest.fixture
+def memory() -> mmap.mmap:
+    # Private, as what the allocator hands out is; huge pages would have neighbours come along.
+    new = mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    new.madvise(mmap.MADV_NOHUGEPAGE)
+    return new
+
+
+def faults_of_touching(memory: mmap.mmap, start: int, stop: int) -> int:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for at in range(start, stop, PAGE):
+        memory[at] = 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def test_new_memory_is_fresh_and_touched_memory_is_not(memory: mmap.mmap) -> None:
+    destination = Destination(memory)
+    memory[0] = memory[-1] = 1  # as the allocator does, or who makes `bytes`
+    assert destination.is_fresh(0, SIZE)
+    assert destination.is_fresh(1, SIZE - 2)
+    faults_of_touching(memory, 0, SIZE)
+    assert not destination.is_fresh(0, SIZE)
+
+
+def test_prepared_memory_costs_no_page_faults(memory: mmap.mmap) -> None:
+    destination = Destination(memory)
+    destination.prepare(MiB + 5, 2 * MiB)
+    assert faults_of_touching(memory, MiB, 3 * MiB + 5) < 50
+    assert faults_of_touching(memory, 8 * MiB, 10 * MiB) >= 2 * MiB // PAGE
+
+
+def test_what_has_come_already_stays(memory: mmap.mmap) -> None:
+    destination = Destination(memory)
+    memory[5 * MiB : 5 * MiB + 5] = b"bytes"
+    destination.prepare(5 * MiB - 3, 2 * MiB)
+    assert memory[5 * MiB : 5 * MiB + 5] == b"bytes"
+    assert memory[5 * MiB - 3 : 5 * MiB] == bytes(3)
+
+
+@pytest.mark.parametrize(("offset", "count"), [(-1, 5), (0, SIZE + 1), (SIZE, 1), (5, 0), (5, -1)])
+def test_only_the_buffers_own_memory(memory: mmap.mmap, offset: int, count: int) -> None:
+    destination = Destination(memory)
+    assert not destination.is_fresh(offset, count)
+    with pytest.raises(ValueError, match="more bytes than the buffer takes"):
+        destination.prepare(offset, count)
