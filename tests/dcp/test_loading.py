@@ -18,7 +18,7 @@ from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.planner import LoadItemType
 from torch.distributed.checkpoint.state_dict_loader import _load_state_dict_from_keys
 
-from s3reader import S3Client, S3ReaderConstructor
+from s3reader import S3Client, S3ClientConfig, S3ReaderConstructor
 from s3reader.dcp import S3FileSystem, S3StorageReader
 
 pytestmark = [
@@ -272,6 +272,14 @@ def test_path_object_with_its_slash_swallowed(client: S3Client) -> None:
     reader = S3StorageReader(None, Path("s3://bucket/run/1"), client=client)
     assert reader.path == "s3://bucket/run/1"
     assert S3StorageReader.validate_checkpoint_id(Path("s3://bucket/run/1"))
+
+
+def test_only_a_client_of_its_own_has_more_connections() -> None:
+    config = S3ClientConfig(throughput_target_gbps=5.0)
+    given = S3StorageReader("us-east-1", "s3://b/k", config)
+    own = S3StorageReader("us-east-1", "s3://b/k")
+    assert given.fs.client.s3client_config is config
+    assert own.fs.client.s3client_config == S3ClientConfig(throughput_target_gbps=14.0)
 
 
 def test_settings_and_client_together_are_refused(client: S3Client) -> None:
