@@ -274,7 +274,7 @@ class Loader:
         for request in entry.requests:
             try:
                 self._planner.load_bytes(request, io.BytesIO(data))
-            except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            except (RuntimeError, UnicodeDecodeError, pickle.UnpicklingError, EOFError) as error:
                 raise CheckpointCorruptError(
                     f"the planner cannot load it ({type(error).__name__}: {error})."
                 ) from error
