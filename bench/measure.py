@@ -161,9 +161,6 @@ def add_run(bench: Bench, case: Case, score: Score) -> None:
             score.missing, score.failed = last[:200], True
         return
     figures = json.loads(done.stdout.splitlines()[-1])
-    if "missing" in figures:
-        score.missing = figures["missing"]
-        return
     score.version = figures.pop("version", "")
     score.work = figures.pop("work", score.work)
     score.runs.append(Run(**figures, **asdict(server.traffic_since(position))))

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from .source import ObjectSource
 
 SMALLEST_CHUNK = 1024 * 1024
-"""Bytes that iteration waits for at least, unless the part has fewer left: large enough that a
-chunk's bookkeeping is small beside it, small enough that the first one comes soon."""
+"""Least number of bytes that iteration, or a copy into a buffer, waits for, if the part has them.
+
+Large enough that a chunk's bookkeeping is small beside it, small enough that the first one comes
+soon.
+"""
 
 
 class GetObjectStream:

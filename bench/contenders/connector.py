@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
@@ -37,9 +38,9 @@ class Connector(Contender):
     def version(self) -> str:
         return str(self._library.__version__)
 
+    @abstractmethod
     def open(self, key: str, **options: int) -> Any:
         """A reader of an object."""
-        raise NotImplementedError
 
     def readinto(self, key: str, view: memoryview) -> None:
         fill(self.open(key).readinto, view)

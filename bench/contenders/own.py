@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -69,9 +70,9 @@ def _itself(batch: Any) -> Any:
 class Reader(Own):
     """A reader; a subclass says how it is made."""
 
+    @abstractmethod
     def open(self, key: str, size: int) -> Any:
         """A reader of an object of ``size`` bytes."""
-        raise NotImplementedError
 
     def readinto(self, key: str, view: memoryview) -> None:
         with self.open(key, len(view)) as reader:

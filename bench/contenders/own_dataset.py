@@ -26,10 +26,15 @@ class Objects(torch.utils.data.Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
-        batch = torch.empty(len(indices), self._size, dtype=torch.uint8)
-        if torch.utils.data.get_worker_info() is not None:
-            # Else the worker would copy it there to hand it over.
-            batch = batch.share_memory_()  # type: ignore[no-untyped-call]
+        batch = new_batch(len(indices) * self._size).view(len(indices), self._size)
         keys = [self._keys[index] for index in indices]
         read_many(self._client, self._bucket, keys, batch.numpy())
         return batch
+
+
+def new_batch(size: int) -> torch.Tensor:
+    """Bytes that a worker can hand over as they are: made as torch's own `default_collate` does."""
+    batch = torch.empty(0, dtype=torch.uint8)
+    if torch.utils.data.get_worker_info() is None:
+        return batch.resize_(size)
+    return batch.set_(torch.UntypedStorage._new_shared(size))

@@ -5,8 +5,14 @@ from __future__ import annotations
 import mmap
 import resource
 import sys
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from servers.faults import ETAG, pattern
+from servers.scripted import Reply, Request, object_script
+from transfers import wait_until
 
 from s3reader._ext.destination import Destination
 
@@ -33,6 +39,13 @@ def faults_of_touching(memory: mmap.mmap, start: int, stop: int) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
+def needs_populate(memory: mmap.mmap) -> None:
+    try:
+        memory.madvise(POPULATE_WRITE, 0, PAGE)
+    except OSError:
+        pytest.skip("needs Linux 5.14 or newer, which gives pages when asked")
+
+
 def test_new_memory_is_fresh_and_touched_memory_is_not(memory: mmap.mmap) -> None:
     destination = Destination(memory)
     memory[0] = memory[-1] = 1  # as the allocator does, or who makes `bytes`
@@ -43,10 +56,7 @@ def test_new_memory_is_fresh_and_touched_memory_is_not(memory: mmap.mmap) -> Non
 
 
 def test_prepared_memory_costs_no_page_faults(memory: mmap.mmap) -> None:
-    try:
-        memory.madvise(POPULATE_WRITE, 0, PAGE)
-    except OSError:
-        pytest.skip("needs Linux 5.14 or newer, which gives pages when asked")
+    needs_populate(memory)
     destination = Destination(memory)
     destination.prepare(MiB + 5, 2 * MiB)
     assert faults_of_touching(memory, MiB, 3 * MiB + 5) < 50
@@ -59,6 +69,32 @@ def test_what_has_come_already_stays(memory: mmap.mmap) -> None:
     destination.prepare(5 * MiB - 3, 2 * MiB)
     assert memory[5 * MiB : 5 * MiB + 5] == b"bytes"
     assert memory[5 * MiB - 3 : 5 * MiB] == bytes(3)
+
+
+def test_pages_are_there_before_the_bytes(
+    open_source: Callable[..., Any], memory: mmap.mmap
+) -> None:
+    needs_populate(memory)
+    data, part = pattern(SIZE), 4 * MiB
+    script, go_on = object_script(data, ETAG), threading.Event()
+
+    def answer(request: Request) -> Reply:
+        if request.range and request.range[0] >= part:
+            go_on.wait(30)
+        return script(request)
+
+    source, _ = open_source(answer, part_size=part, max_connections=4)
+    reading = threading.Thread(target=source().readinto, args=[memory])
+    reading.start()
+    try:
+        rest = Destination(memory)
+        wait_until(lambda: not any(rest.is_fresh(at, part) for at in range(part, SIZE, part)))
+        assert memory[part:] == bytes(SIZE - part)
+        rest.release()
+    finally:
+        go_on.set()
+        reading.join()
+    assert memory[:] == data
 
 
 @pytest.mark.parametrize(("offset", "count"), [(-1, 5), (0, SIZE + 1), (SIZE, 1), (5, 0), (5, -1)])

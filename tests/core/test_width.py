@@ -33,11 +33,13 @@ class Simulation:
         latency: seconds to the first byte.
         connection: bytes a second of each connection.
         server: bytes a second of all together.
+        crowding: by what share of the work for a byte each connection beyond the first adds to it.
     """
 
     latency: float
     connection: float
     server: float = 1e12
+    crowding: float = 0.0
     now: float = 1000.0
     busy: float = 0.0
     received: float = 0.0
@@ -61,8 +63,9 @@ class Simulation:
             assert wait(self.width, self.now) >= 0.001
             flowing = sum(self.now - began >= self.latency for began in self.began)
             came = min(self.server, flowing * self.connection)
-            self.received += STEP * min(came, MOVED)
-            self.busy += STEP * min(came / MOVED, 1.0)
+            movable = MOVED / (1 + self.crowding * (len(self.began) - 1))
+            self.received += STEP * min(came, movable)
+            self.busy += STEP * min(came / movable, 1.0)
             self.now += STEP
             self.at_once.append(len(self.began))
         return len(self.began)
@@ -106,6 +109,32 @@ def test_connections_that_bring_nothing_are_given_up_and_tried_rarely() -> None:
     simulation.run(30)
     more = sum(count > 1 for count in simulation.at_once)
     assert 0 < more < 0.02 * len(simulation.at_once)
+
+
+def test_connections_that_bring_more_at_no_more_work_stay() -> None:
+    # Three could bring three times as much, and bring 1.8 times.
+    simulation = Simulation(latency=0.0002, connection=0.9e9, server=1.6e9)
+    simulation.run(0.2)
+    assert simulation.run(2) > 1
+
+
+def test_connections_that_bring_a_little_for_much_work_are_given_up() -> None:
+    simulation = Simulation(latency=0.0002, connection=1.2e9, server=1.5e9, crowding=0.3)
+    simulation.run(0.2)
+    assert max(simulation.at_once) > 1
+    assert simulation.run(0.2) == 1
+
+
+def test_loop_at_work_is_no_sign_of_a_server_far_away() -> None:
+    width = Width()
+    bound(width, CEILING)
+    width.running = 1
+    for step in range(20):  # as it is while certificates are read: 20 ms, no byte
+        held(width, 1000 + 0.001 * step, 0.001 * step, 0)
+    assert width.allowed == 1
+    for step in range(20, 30):  # and now it waits
+        held(width, 1000 + 0.001 * step, 0.019, 0)
+    assert width.allowed == CEILING
 
 
 def test_the_next_one_starts_as_soon_as_one_has_ended() -> None:

@@ -170,7 +170,7 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(doing: str) -> None:
         assert left_in(Path(temporary)) == []
 
 
-@pytest.mark.parametrize("function", ["mkdir", "rmdir"])
+@pytest.mark.parametrize("function", ["mkdir", "unlink"])
 def test_ctrl_c_while_a_folder_comes_or_goes_leaves_none(
     function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ HTTP_PATHS = """
 """For the http context: the same, and how static files are served well.
 
 Not with ``tcp_nopush``, usual though it is: on loopback it has kept the end of every answer of 64
-KiB back until a delayed acknowledgement came, 40 ms.
+KiB back for 40 ms, as long as an acknowledgement may be delayed.
 """
 
 

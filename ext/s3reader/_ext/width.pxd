@@ -15,7 +15,7 @@ cdef struct Width:                  # guarded by the loop's lock, but for `runni
     bint flowing                    # some came since something was held back
     int narrower                    # what it was before a trial; 0 for none on its way
     bint settling                   # what was added takes time to begin
-    double merit                    # and what it came to then
+    double merit                    # of how it went before that trial, see `merit_of`
     double pause                    # seconds until another trial, after one without a gain
     double paused_until             # monotonic time
 
