@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import re
 import sys
@@ -15,6 +16,7 @@ from servers.faults import ETAG, PART, FaultyObject, pattern
 from servers.scripted import Reply, Request, object_script
 from transfers import Bench, wait_until
 
+from s3reader._ext import libcurl
 from s3reader._ext.fetcher import FetcherClosed
 
 DATA = pattern(4 * PART)
@@ -59,6 +61,20 @@ def test_lone_reader_wakes_no_other_thread(bench: Callable[..., Bench]) -> None:
     for _ in range(50):
         assert fetch(b, False) == DATA[:PART]
     assert sleeps(ours) > asleep
+
+
+@pytest.mark.skipif("OpenSSL" not in libcurl.ssl_version, reason="needs a libcurl with OpenSSL")
+def test_reader_leaves_nothing_for_openssl_to_do_at_the_threads_end(
+    bench: Callable[..., Bench],
+) -> None:
+    # Else it does it under a lock, which a fork just then would leave held in the child for ever.
+    b = bench(FaultyObject(DATA))
+    openssl = ctypes.CDLL(libcurl.path)  # what it is linked with is found, too
+    openssl.ERR_new()
+    openssl.ERR_set_error(2, 100, None)
+    assert openssl.ERR_peek_error() != 0
+    assert fetch(b, True) == DATA[:PART]
+    assert openssl.ERR_peek_error() == 0
 
 
 def test_what_nobody_waits_for_is_carried_out(bench: Callable[..., Bench]) -> None:

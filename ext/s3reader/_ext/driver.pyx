@@ -21,6 +21,17 @@ cdef double FOREVER = 1e18          # monotonic time that never comes
 cdef double IDLE = 60.0             # seconds; a call ends the wait, this is for a lost one
 
 
+cdef void leave_openssl() noexcept nogil:
+    """Give back what OpenSSL holds for the calling thread, where no fork is.
+
+    Otherwise it does so when the thread ends, under a lock that every other thread takes at its
+    first call; a child that is forked just then would have the lock held for ever.
+    """
+    enter_undivided()
+    curl.thread_stop()
+    leave_undivided()
+
+
 cdef void drive(Loop *loop, Condition there, void *context, double until) noexcept nogil:
     """Run turns until ``there(context)``; under the lock, which is let go meanwhile."""
     cdef double begun
@@ -39,6 +50,9 @@ cdef void drive(Loop *loop, Condition there, void *context, double until) noexce
         pthread_mutex_unlock(&loop.lock)
         rest(loop, until)
         pthread_mutex_lock(&loop.lock)
+    pthread_mutex_unlock(&loop.lock)
+    leave_openssl()
+    pthread_mutex_lock(&loop.lock)
     loop.driven = False
 
 
@@ -105,4 +119,5 @@ cdef void *run_thread(void *context) noexcept nogil:
     enter_undivided()
     shut_down(loop)
     leave_undivided()
+    leave_openssl()
     return NULL

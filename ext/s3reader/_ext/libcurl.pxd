@@ -143,6 +143,7 @@ cdef struct Libcurl:
     CURLMcode (*multi_cleanup)(CURLM *multi) noexcept nogil
     curl_slist *(*slist_append)(curl_slist *head, const char *line) noexcept nogil
     void (*slist_free_all)(curl_slist *head) noexcept nogil
+    void (*thread_stop)() noexcept nogil    # OpenSSL's own; does nothing without OpenSSL
 
 # Bound once, when s3reader._ext.libcurl is imported; read-only afterwards.
 cdef Libcurl curl

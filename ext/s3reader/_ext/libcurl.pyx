@@ -63,6 +63,10 @@ cdef void *_symbol(str name) except NULL:
     return address
 
 
+cdef void keep_thread() noexcept nogil:
+    """In place of `OPENSSL_thread_stop` where there is no OpenSSL."""
+
+
 cdef int _bind() except -1:
     curl.global_init = <CURLcode (*)(long) noexcept nogil> _symbol("global_init")
     curl.version_info = <curl_version_info_data *(*)(int) noexcept nogil> _symbol("version_info")
@@ -88,6 +92,9 @@ cdef int _bind() except -1:
     curl.slist_append = (
         <curl_slist *(*)(curl_slist *, const char *) noexcept nogil> _symbol("slist_append"))
     curl.slist_free_all = <void (*)(curl_slist *) noexcept nogil> _symbol("slist_free_all")
+    # Of the OpenSSL that this libcurl is linked with, if it is linked with one.
+    cdef void *stop = dlsym(_library, b"OPENSSL_thread_stop")
+    curl.thread_stop = <void (*)() noexcept nogil> stop if stop != NULL else keep_thread
     return 0
 
 
