@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from objects import FULL, Sizes
-from plot import draw
+from plot import PLOTS, draw
 from report import as_markdown, readme_table, target_rows
 from results import FILE, load
 from scaling import scaling_rows
@@ -90,7 +90,7 @@ def publish(folder: Path) -> list[Path]:
 def store(folder: Path) -> None:
     """Keep the results of ``folder`` in the repository, and fill the documents from them."""
     STORED.mkdir(exist_ok=True)
-    for name in (FILE, "results.md", "bench.png", "bench.svg"):
+    for name in (FILE, "results.md", *PLOTS):
         if (folder / name).exists():
             shutil.copy(folder / name, STORED / name)
     write_docs()

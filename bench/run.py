@@ -7,8 +7,8 @@
 
 Starts nginx on loopback with generated objects (plain, with TLS, and shaped like S3), runs every
 contender in turn in fresh processes, and stops it. Results go to ``--output`` as results.json,
-results.md, bench.png and bench.svg; after each round, so that an interrupted run leaves what it
-has.
+results.md, bench.png, bench.svg and summary.png; after each round, so that an interrupted run
+leaves what it has.
 """
 
 from __future__ import annotations
