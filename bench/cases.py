@@ -104,7 +104,11 @@ CASES = (
         READINTO_NOTE,
         ("s3reader sequential",),
         (cpu_of_floor(1.1), time_of_floor(1.1), extra_megabytes(16)),
-        floors=(TOUCHED, Receive("recv, 16 connections", "touched", connections=16)),
+        floors=(
+            TOUCHED,
+            Receive("recv, woken for 256 KiB", "touched", mark=256 * 1024),
+            Receive("recv, 16 connections", "touched", connections=16),
+        ),
     ),
     Case(
         "readinto-tls",

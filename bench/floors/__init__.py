@@ -31,11 +31,13 @@ class Receive:
         name: for the report.
         mode: "touched" or "fresh".
         connections: which share the object.
+        mark: bytes for which `recv` is woken (``SO_RCVLOWAT``).
     """
 
     name: str
     mode: str
     connections: int = 1
+    mark: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Floors:
         """The program and its arguments."""
         if isinstance(floor, Receive):
             port = endpoint.rpartition(":")[2]
-            settings = [port, str(source), floor.mode, str(floor.connections)]
+            settings = [port, str(source), floor.mode, str(floor.connections), str(floor.mark)]
             library = [bundled("libssl")] if tls else []
             return [str(self._folder / "receive"), *settings, f"/{BUCKET}/{LARGE}", *library]
         plan = self._folder / f"{floor.name.replace(' ', '-')}.plan"

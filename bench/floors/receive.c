@@ -1,14 +1,16 @@
 /*
  * The floor of bytes: what receiving an object costs with nothing around it.
  *
- *   receive PORT SOURCE MODE CONNECTIONS PATH [LIBSSL]
+ *   receive PORT SOURCE MODE CONNECTIONS MARK PATH [LIBSSL]
  *
  * Each connection GETs an equal share of the object at PATH and `recv`s it straight into the
  * destination. MODE "touched" writes to the destination before the clocks start, "fresh" leaves
- * the page faults of new memory to `recv`. With LIBSSL, the path of an OpenSSL 3 library, the one
- * connection is TLS and `SSL_read` writes to the destination. LIBSSL is bound at run time, so that
- * it is the very library which the contenders use and no headers are needed. Connections are open,
- * and handshakes over, before the clocks start. Prints one JSON object.
+ * the page faults of new memory to `recv`. With a MARK above 1 the kernel wakes the one connection
+ * for no fewer bytes (SO_RCVLOWAT), as long as so many are to come. With LIBSSL, the path of an
+ * OpenSSL 3 library, the one connection is TLS and `SSL_read` writes to the destination. LIBSSL is
+ * bound at run time, so that it is the very library which the contenders use and no headers are
+ * needed. Connections are open, and handshakes over, before the clocks start. Prints one JSON
+ * object.
  */
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -39,6 +41,7 @@ struct connection {
     SSL *ssl;
     char *destination;
     size_t missing;
+    int mark;
 };
 
 static void *symbol(void *library, const char *name)
@@ -71,7 +74,7 @@ static SSL_CTX *load_openssl(const char *path)
 static struct connection connect_to(int port, SSL_CTX *context)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    struct connection made = {.socket = socket(AF_INET, SOCK_STREAM, 0)};
+    struct connection made = {.socket = socket(AF_INET, SOCK_STREAM, 0), .mark = 1};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(made.socket, (struct sockaddr *) &address, sizeof address))
         die("connect");
@@ -125,6 +128,16 @@ static void ask(struct connection *of, const char *path, size_t start, size_t si
     of->missing = size - came;
 }
 
+static void set_mark(struct connection *of, size_t mark)
+{
+    int most = of->missing > mark ? (int) mark : of->missing ? (int) of->missing : 1;
+    if (most == of->mark)
+        return;
+    of->mark = most;
+    if (setsockopt(of->socket, SOL_SOCKET, SO_RCVLOWAT, &most, sizeof most))
+        die("SO_RCVLOWAT");
+}
+
 static void take(struct connection *from)
 {
     size_t count = receive(from, from->destination, from->missing);
@@ -158,15 +171,16 @@ static void take_all(struct connection *connections, int count)
 
 int main(int argc, char **argv)
 {
-    if (argc < 6)
+    if (argc < 7)
         return 2;
     int port = atoi(argv[1]), touched = !strcmp(argv[3], "touched"), count = atoi(argv[4]);
-    const char *path = argv[5];
-    SSL_CTX *context = argc > 6 ? load_openssl(argv[6]) : NULL;
+    size_t mark = atol(argv[5]);
+    const char *path = argv[6];
+    SSL_CTX *context = argc > 7 ? load_openssl(argv[7]) : NULL;
     struct connection connections[MOST_CONNECTIONS];
     size_t size;
     const char *source = open_source(argv[2], &size);
-    if (count < 1 || count > (context ? 1 : MOST_CONNECTIONS))
+    if (count < 1 || count > (context ? 1 : MOST_CONNECTIONS) || mark < 1 || mark > INT_MAX)
         return 2;
     char *destination = make_destination(size, touched);
     for (int index = 0; index < count; index++)
@@ -179,8 +193,10 @@ int main(int argc, char **argv)
         ask(&connections[index], path, start, start + share > size ? size - start : share);
     }
     if (count == 1)
-        while (connections[0].missing)
+        while (connections[0].missing) {
+            set_mark(&connections[0], mark);
             take(&connections[0]);
+        }
     else
         take_all(connections, count);
     end(&run, touched ? 0 : size);

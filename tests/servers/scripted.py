@@ -15,7 +15,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -58,6 +58,7 @@ class Reply:
     reset: end with RST in place of FIN. close: end the connection after this reply.
     raw: bytes to send in place of a head and body of our making.
     interim: bytes sent before the head, such as a ``100 Continue``.
+    feed: more of the body after `body`, each piece sent when it is made; `headers` has the length.
     """
 
     status: int = 200
@@ -74,6 +75,7 @@ class Reply:
     close: bool = False
     raw: bytes | None = None
     interim: bytes = b""
+    feed: Iterable[bytes] = ()
 
     def head(self) -> bytes:
         try:
@@ -236,6 +238,8 @@ class ScriptedServer:
             self._stopping.wait(reply.pause)
             output = output[max(at, 0) :]
         stream.sendall(output)
+        for piece in reply.feed:
+            stream.sendall(piece)
         if reply.reset:
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         return whole and not (reply.reset or reply.close)

@@ -57,6 +57,7 @@ cdef struct Slot:
     Slot *rival                     # the other attempt, while neither has a head
     bint lost                       # the rival won: what still comes is not looked at
     bint wide                       # counts among those that move a long exchange, see `width`
+    bint raised                     # its connection's mark is, see `watermark`
     bint doomed                     # its lane was closed; to be taken off before anything else
     double started                  # monotonic time this attempt started
     Slot *next_idle                 # in the loop's list of idle slots

@@ -114,6 +114,7 @@ cdef enum CurlInfo:
     CURLINFO_NUM_CONNECTS = 0x200000 + 26
     CURLINFO_PRETRANSFER_TIME_T = 0x600000 + 53
     CURLINFO_STARTTRANSFER_TIME_T = 0x600000 + 54
+    CURLINFO_ACTIVESOCKET = 0x500000 + 44
 
 cdef enum:
     CURL_HTTP_VERSION_1_1 = 2
@@ -171,6 +172,13 @@ cdef inline CURLMcode set_multi_long(CURLM *multi, int option, long value) noexc
 
 cdef inline long get_long(CURL *easy, int info) noexcept nogil:
     cdef long value = 0
+    curl.easy_getinfo(easy, info, &value)
+    return value
+
+
+cdef inline int get_socket(CURL *easy, int info) noexcept nogil:
+    """A socket's descriptor, -1 where there is none."""
+    cdef int value = -1
     curl.easy_getinfo(easy, info, &value)
     return value
 

@@ -9,6 +9,7 @@ from s3reader._ext.pace cimport Pace
 from s3reader._ext.queues cimport Queues
 from s3reader._ext.relief cimport Relief
 from s3reader._ext.threads cimport pthread_cond_t, pthread_mutex_t
+from s3reader._ext.watermark cimport Watermark
 from s3reader._ext.width cimport Width
 
 cdef struct Loop:
@@ -40,6 +41,7 @@ cdef struct Loop:
     double busy                     # seconds spent in turns so far
     Width width
     Relief relief
+    Watermark watermark
 
 # False where libcurl refuses, which is for want of memory. Before there is a driver.
 cdef bint open_loop(Loop *loop) noexcept nogil

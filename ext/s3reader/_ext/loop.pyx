@@ -27,13 +27,15 @@ from s3reader._ext.libcurl cimport (
     CURLOPT_ERRORBUFFER, curl, get_private, set_multi_long, set_pointer)
 from s3reader._ext.pace cimport (
     pace_room, pace_started, pace_succeeded, pace_throttled, pace_wait)
-from s3reader._ext.queues cimport cancel_waiting, dequeue, promote_delayed, report, settle
+from s3reader._ext.queues cimport (
+    cancel_waiting, dequeue, promote_delayed, report, reversed_list, settle)
 from s3reader._ext.relief cimport relief_due, relieve
 from s3reader._ext.response cimport head_free, head_reset
 from s3reader._ext.threads cimport (
     fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
     store)
 from s3reader._ext.timeouts cimport timed_out
+from s3reader._ext.watermark cimport watermark_move, watermark_recall
 from s3reader._ext.width cimport is_long, width_free, width_held, width_room, width_wait
 
 cdef enum:
@@ -68,7 +70,7 @@ cdef bint attempt(Loop *loop, Exchange *exchange, Slot *first) noexcept nogil:
         if slot.easy == NULL:
             return False
     slot.exchange = exchange
-    slot.lost = slot.doomed = False
+    slot.lost = slot.doomed = slot.raised = False
     slot.rival = first
     slot.started = loop.now
     slot.head = &exchange.head
@@ -222,36 +224,27 @@ cdef void start_ready(Loop *loop) noexcept nogil:
             pthread_mutex_unlock(&loop.lock)
 
 
-cdef Exchange *reversed_list(Exchange *list) noexcept nogil:
-    cdef Exchange *result = NULL
-    cdef Exchange *next
-    while list != NULL:
-        next = list.next
-        list.next = result
-        result = list
-        list = next
-    return result
+cdef void wake_waiter(Loop *loop, Exchange *exchange) noexcept nogil:
+    """Wake who awaits a number of bytes, or a head (0), if this turn has brought it."""
+    cdef int64_t awaited = load(&exchange.awaited)
+    if awaited < 0 or awaited > exchange.received or exchange.head_known == 0:
+        return
+    store(&exchange.awaited, -1)
+    pthread_mutex_lock(&loop.lock)
+    pthread_cond_broadcast(&exchange.lane.changed)
+    pthread_mutex_unlock(&loop.lock)
 
 
-cdef void wake_waiters(Loop *loop) noexcept nogil:
-    """Wake those who await a number of bytes, or a head (0), that this turn has brought."""
+cdef void attend_touched(Loop *loop) noexcept nogil:
+    """Look after the attempts that something came for in this turn."""
     cdef Slot *slot = loop.touched
-    cdef int64_t awaited
-    cdef Exchange *exchange
     fence()
     while slot != NULL:
         slot.touched = False
-        exchange = slot.exchange
+        if slot.exchange != NULL:
+            wake_waiter(loop, slot.exchange)
+            watermark_move(&loop.watermark, slot, loop.now)
         slot = slot.next_touched
-        if exchange == NULL:
-            continue
-        awaited = load(&exchange.awaited)
-        if awaited < 0 or awaited > exchange.received or exchange.head_known == 0:
-            continue
-        store(&exchange.awaited, -1)
-        pthread_mutex_lock(&loop.lock)
-        pthread_cond_broadcast(&exchange.lane.changed)
-        pthread_mutex_unlock(&loop.lock)
     loop.touched = NULL
 
 
@@ -288,6 +281,7 @@ cdef void collect_finished(Loop *loop) noexcept nogil:
 
 
 cdef void sweep(Loop *loop) noexcept nogil:
+    """Now and then: look at what nothing came for."""
     cdef int index
     cdef Slot *slot
     cdef Exchange *exchange
@@ -300,6 +294,7 @@ cdef void sweep(Loop *loop) noexcept nogil:
         exchange = slot.exchange
         if exchange == NULL:
             continue
+        watermark_recall(&loop.watermark, slot, loop.now)
         fault = timed_out(slot, loop.now, loop.first_byte_timeout, loop.stall_timeout)
         if fault == FAULT_NONE:
             continue
@@ -359,7 +354,7 @@ cdef void turn(Loop *loop) noexcept nogil:
     curl.multi_perform(loop.multi, &active)
     loop.now = monotonic()
     drop_lost(loop)
-    wake_waiters(loop)
+    attend_touched(loop)
     collect_finished(loop)
     sweep(loop)
     hedge_late(loop)

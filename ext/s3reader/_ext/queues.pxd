@@ -16,6 +16,9 @@ cdef struct Queues:                 # guarded by the loop's lock
     pthread_cond_t reported         # broadcast when a report comes or the loop stops
     bint cancelling                 # some lane was closed: look through what runs
 
+# Of exchanges that are in no line.
+cdef Exchange *reversed_list(Exchange *list) noexcept nogil
+
 # All under the loop's lock.
 cdef void enqueue(Queues *queues, Exchange *exchange, bint front) noexcept nogil
 cdef Exchange *dequeue(Queues *queues, int long_room) noexcept nogil

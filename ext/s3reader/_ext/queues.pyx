@@ -222,3 +222,14 @@ cdef void promote_delayed(Queues *queues, double now) noexcept nogil:
             waiting.next = queues.delayed
             queues.delayed = waiting
         waiting = next
+
+
+cdef Exchange *reversed_list(Exchange *list) noexcept nogil:
+    cdef Exchange *result = NULL
+    cdef Exchange *next
+    while list != NULL:
+        next = list.next
+        list.next = result
+        result = list
+        list = next
+    return result
