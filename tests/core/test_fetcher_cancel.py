@@ -12,7 +12,9 @@ import pytest
 from servers.faults import PART, FaultyObject, pattern, status
 from transfers import Bench, silent, stays_poisoned, wait_until
 
+from s3reader._ext.counters import Counters
 from s3reader._ext.fetcher import FetcherClosed
+from s3reader._ext.transfer import Lane
 
 DATA = pattern(3 * PART)
 LARGE = bytes(32 * 1024 * 1024)
@@ -63,6 +65,35 @@ class TestCancel:
             assert stays_poisoned(buffer)
             assert all(transfer.settled for transfer in transfers)
             assert lane.outstanding == 0
+
+    def test_judged_meanwhile_touches_nothing_that_its_lane_let_go(
+        self, bench: Callable[..., Bench]
+    ) -> None:
+        """A lane that collects has a list of its settled transfers, and does not keep them alive
+        once it is cancelled. What is written there then is another transfer's."""
+        faulty = FaultyObject(DATA)
+        b = bench(faulty, connections=1)
+        lane = Lane(Counters(), b.counters, collects=True)
+        settled = b.transfer(lane, 0, 10)
+        b.fetcher.submit([settled])
+        b.fetcher.wait_done(settled)
+        faulty.go_wrong(status(500))
+        judged = b.transfer(lane, 10, 20)
+        b.fetcher.submit([judged])
+        assert b.fetcher.next_report() is judged
+        faulty.go_wrong(silent)
+        blocking = b.lane()
+        b.fetcher.submit([b.transfer(blocking, 20, 30)])
+        b.fetcher.cancel(lane)
+        del settled
+        waiting = b.lane()
+        others = [b.transfer(waiting, 30, 40) for _ in range(20)]  # some of them in its memory
+        b.fetcher.submit(others)
+        b.fetcher.resubmit(judged)
+        faulty.go_wrong(None)
+        b.fetcher.cancel(blocking)
+        wait_until(lambda: all(other.done for other in others))
+        assert [each.range for each in b.server.requests].count((10, 20)) == 1
 
     def test_waiting_to_be_judged(self, bench: Callable[..., Bench]) -> None:
         faulty = FaultyObject(DATA)

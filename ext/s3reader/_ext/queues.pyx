@@ -116,7 +116,8 @@ cdef void settle(Exchange *exchange, Phase phase) noexcept nogil:
     lane.outstanding -= 1
     if phase != PHASE_DONE:
         lane.failures += 1
-    if lane.collects:
+    # Of a closed lane nothing is taken any more, and those it has kept may be gone.
+    if lane.collects and not lane.closed:
         collect(lane, exchange)
     # A waiter waits for this exchange, for the lane to empty, or for a failure; nobody is woken
     # when one part of many is done.
