@@ -83,7 +83,13 @@ def test_one_connection_that_brings_all_that_the_loop_moves_stays_alone(latency:
     assert max(simulation.at_once) == 1
 
 
-@pytest.mark.parametrize(("connection", "needed"), [(1.4e9, 2), (0.9e9, 3), (0.5e9, 5)])
+def test_one_connection_at_hand_that_half_fills_the_loop_is_left_alone() -> None:
+    simulation = Simulation(0.0002, connection=0.55 * MOVED)
+    simulation.run(5)
+    assert max(simulation.at_once) == 1
+
+
+@pytest.mark.parametrize(("connection", "needed"), [(0.9e9, 3), (0.5e9, 5)])
 def test_connections_are_added_until_the_loop_is_busy(connection: float, needed: int) -> None:
     simulation = Simulation(0.0002, connection)
     assert needed - 1 <= simulation.run(0.1) <= needed + 1
@@ -102,7 +108,7 @@ def test_slow_server_nearby_gets_every_connection() -> None:
 
 
 def test_connections_that_bring_nothing_are_given_up_and_tried_rarely() -> None:
-    simulation = Simulation(latency=0.0002, connection=1.5e9, server=1.5e9)
+    simulation = Simulation(latency=0.0002, connection=1.1e9, server=1.1e9)
     simulation.run(0.2)
     assert max(simulation.at_once) > 1
     simulation.at_once.clear()
@@ -119,7 +125,7 @@ def test_connections_that_bring_more_at_no_more_work_stay() -> None:
 
 
 def test_connections_that_bring_a_little_for_much_work_are_given_up() -> None:
-    simulation = Simulation(latency=0.0002, connection=1.2e9, server=1.5e9, crowding=0.3)
+    simulation = Simulation(latency=0.0002, connection=1.1e9, server=1.4e9, crowding=0.3)
     simulation.run(0.2)
     assert max(simulation.at_once) > 1
     assert simulation.run(0.2) == 1

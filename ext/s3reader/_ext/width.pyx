@@ -21,6 +21,8 @@ cdef double FIRST_LOOK = 0.004      # seconds of bytes coming that a first judge
 cdef double LATER_LOOK = 0.02       # and a later one
 cdef double SHORTEST_WAIT = 0.001   # seconds for the loop to sleep between two looks
 cdef double SATURATED = 0.85        # share of the time at work from which on more is no gain
+cdef double NEAR = 1e9              # bytes/s of a connection to a server that is at hand
+cdef double NEARLY_SATURATED = 0.5  # share from which on a trial there costs more than it gains
 cdef double SCARCE = 0.15           # and below which it surely is
 cdef double GAIN = 1.2              # times the merit that connections must bring about to stay
 cdef double FIRST_PAUSE = 0.5       # seconds
@@ -56,6 +58,14 @@ cdef double width_wait(const Width *width, double now) noexcept nogil:
 cdef void width_free(Width *width) noexcept nogil:
     """Nothing is held back."""
     width.due = 0
+
+
+cdef bint is_filled(const Width *width, double share, double rate) noexcept nogil:
+    """Whether there is too little to gain to try more connections.
+
+    What a server at hand brings varies by half from look to look, and a trial takes two of them.
+    """
+    return share >= (NEARLY_SATURATED if rate >= NEAR * width.allowed else SATURATED)
 
 
 cdef void look_later(
@@ -124,6 +134,6 @@ cdef void width_held(Width *width, double now, double busy, int64_t received) no
         width.settling = False
     elif width.narrower > 0:
         judge_trial(width, now, merit_of(share, rate))
-    elif share < SATURATED:
+    elif not is_filled(width, share, rate):
         widen(width, now, share, rate)
     look_later(width, now, busy, received, LATER_LOOK)
