@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from backing import back_free_memory
 from case import Case
 from cases import READ_SIZE
 from checkpoint_cases import CHECKPOINT_CONTENDERS, TOGETHER_CONTENDERS
@@ -139,6 +140,8 @@ def add_run(bench: Bench, case: Case, score: Score) -> None:
     """Run one contender once; what went wrong is noted in the score."""
     server = bench.servers[case.server]
     position = server.log_position()
+    if not score.contender:  # a floor in C; others do it themselves, when they have begun
+        back_free_memory(case, bench.sizes)
     try:
         done = subprocess.run(
             _command(bench, case, score),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy
+from backing import back_free_memory
 from cases import BY_NAME as CASES
 from contenders import BY_NAME as CONTENDERS
 from contenders import Contender, Place
@@ -120,6 +121,7 @@ def measure(setting: Setting) -> dict[str, Any]:
     # Imports the library, so that code does not count as memory.
     make(setting).close()
     destination = kind.prepare(case, setting.sizes)
+    back_free_memory(case, setting.sizes)
     memory = Memory()
     contender = make(setting)
     expected = numpy.memmap(setting.source, dtype=numpy.uint8, mode="r")

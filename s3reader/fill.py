@@ -148,7 +148,9 @@ class Filling:
                     if part.failed:
                         return
                     count = min(PAGES, self._reach(part) - at)
-                    if count > 0 and not part.settled:
+                    # Where the loop is, it makes pages itself; two at one place make many twice.
+                    reached: int = part.received
+                    if count > 0 and not part.settled and not 0 < reached > at - PAGES:
                         self._destination.prepare((part.start or 0) + at + self._shift, count)
             done += together
 

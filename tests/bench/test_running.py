@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ pytest.importorskip("numpy", reason="the benchmark needs it")
 
 import environments
 import serving
+from backing import back_free_memory
 from case import Case
 from cases import BY_NAME, FRESH, SSL_TOUCHED, TOUCHED
 from contenders import CONTENDERS
@@ -159,3 +161,12 @@ def test_settings_of_a_trial_survive_the_command_line(bench: Bench) -> None:
 
     setting = Setting("readinto", "s3reader ranged", bench.place(BY_NAME["readinto"]), SIZES, "x")
     assert asdict(Setting.from_json(setting.as_json())) == asdict(setting)
+
+
+def test_free_memory_is_had_back_before_what_takes_new_memory() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert back_free_memory(BY_NAME["random-4k"], SIZES) == 0
+    assert back_free_memory(BY_NAME["torch-load"], SIZES) == 2 * SIZES.saved
+    much = replace(SIZES, large=1024 * MIB)
+    assert back_free_memory(BY_NAME["read"], much) == 2048 * MIB
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > 1024 * 1024  # KiB

@@ -6,7 +6,8 @@ import mmap
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from servers.scripted import Reply, Request, object_script
 from transfers import wait_until
 
 from s3reader._ext.destination import Destination
+from s3reader.fill import PAGES, Filling
 
 MiB = 1024 * 1024
 SIZE = 16 * MiB
@@ -94,6 +96,40 @@ def test_pages_are_there_before_the_bytes(
     finally:
         go_on.set()
         reading.join()
+    assert memory[:] == data
+
+
+def test_where_bytes_arrive_no_pages_are_made_a_second_time(
+    open_source: Callable[..., Any], memory: mmap.mmap
+) -> None:
+    needs_populate(memory)
+    data, script, go_on = pattern(SIZE), object_script(pattern(SIZE), ETAG), threading.Event()
+
+    def begin_of(request: Request) -> Reply:
+        reply = script(request)
+        headers = reply.headers | {"Content-Length": str(len(reply.body))}
+        return replace(reply, headers=headers, body=b"", feed=in_two(reply.body))
+
+    def in_two(body: bytes) -> Iterator[bytes]:
+        yield body[:MiB]
+        go_on.wait(30)
+        yield body[MiB:]
+
+    source, _ = open_source(begin_of, part_size=SIZE)
+    filling = Filling(source, Destination(memory), 0)
+    filling.begin(0, SIZE)
+    wait_until(lambda: memory[MiB - 1] == data[MiB - 1])
+    finishing = threading.Thread(target=filling.finish)
+    finishing.start()
+    try:
+        rest = Destination(memory)
+        wait_until(lambda: not rest.is_fresh(SIZE - PAGES, PAGES))
+        assert rest.is_fresh(MiB, 2 * PAGES - MiB)
+        assert not rest.is_fresh(2 * PAGES, PAGES)
+        rest.release()
+    finally:
+        go_on.set()
+        finishing.join()
     assert memory[:] == data
 
 
