@@ -270,12 +270,11 @@ class Session:
                 fetcher.finish(transfer)
             else:
                 fetcher.fail(transfer, decision)
-        except FetcherClosed:
-            pass
         except BaseException as error:
             # Credentials that cannot be refreshed, or a fault of ours: whoever waits is told. Even
             # of a SystemExit, for this thread must go on.
-            fetcher.fail(transfer, error)
+            if not fetcher.abandoned:
+                fetcher.fail(transfer, error)
 
     def _put_back(self, fetcher: Fetcher, transfer: Transfer, decision: Retry) -> None:
         request: Request = transfer.request

@@ -11,6 +11,7 @@ import pytest
 from servers.faults import PART, FaultyObject, pattern, status
 from servers.scripted import Request, ScriptedServer
 
+from s3reader._ext.fetcher import FetcherClosed
 from s3reader._ext.sigv4 import PathSigner
 from s3reader.errors import AccessDeniedError, WrongRegionError
 from s3reader.source import ObjectSource
@@ -90,14 +91,16 @@ class TestCorrections:
         assert "token2" not in str(caught.value)
         assert "secret" not in str(caught.value)
 
+    # A provider may read with a client of its own, which somebody closes.
+    @pytest.mark.parametrize("kind", [LookupError, FetcherClosed])
     def test_provider_that_fails_while_renewing_reaches_the_reader(
-        self, open_source: OpenSource, faulty: FaultyObject, read: Read
+        self, open_source: OpenSource, faulty: FaultyObject, read: Read, kind: type[Exception]
     ) -> None:
         first = Provider()
 
         def provider() -> dict[str, Any]:
             if first.calls:
-                raise LookupError("vault is sealed")
+                raise kind("vault is sealed")
             return first()
 
         source, _ = open_source(faulty, credentials=provider)

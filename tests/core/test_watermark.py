@@ -51,6 +51,7 @@ class Sender:
         hold: bytes at the end that are held back until the client has all before.
         stop: whether to send nothing once the mark is raised until the client has what was sent.
         pause: seconds between pieces.
+        short: bytes after which an answer ends, chunked and well-formed; 0 for all of them.
         raised: whether the mark was, during the latest answer.
         lowered: whether it was lowered by the time the client had all but what is held back.
     """
@@ -58,6 +59,7 @@ class Sender:
     hold: int = 0
     stop: bool = False
     pause: float = 0.0
+    short: int = 0
     raised: bool = False
     lowered: bool = False
     port: int = 0
@@ -65,6 +67,8 @@ class Sender:
 
     def __call__(self, request: Request) -> Reply:
         reply = object_script(DATA)(request)
+        if self.short:
+            return replace(reply, body=reply.body[: self.short], chunked=True)
         headers = {**reply.headers, "Content-Length": str(len(reply.body))}
         return replace(reply, headers=headers, body=b"", feed=self.pieces(reply.body))
 
@@ -171,3 +175,19 @@ def test_answers_of_every_size_end(connect: Connect, size: int) -> None:
         fetch(bench, sender, size)
     assert bench.server.connections == 1
     assert mark_before(sender.port) == 1
+
+
+@pytest.mark.parametrize("short", [MARK, MARK + PIECE, MiB])
+def test_answer_that_ends_early_leaves_no_mark_to_the_next(connect: Connect, short: int) -> None:
+    sender = Sender(short=short)
+    bench = connect(sender)
+    lane = bench.lane()
+    cut = bench.transfer(lane, 0, 4 * MiB, bytearray(4 * MiB))
+    bench.fetcher.submit([cut])
+    assert bench.fetcher.next_report() is cut
+    assert cut.received == short
+    assert mark_before(sender.port) == 1
+    sender.short = 0
+    fetch(bench, sender, PIECE)
+    assert bench.server.connections == 1
+    bench.fetcher.cancel(lane)

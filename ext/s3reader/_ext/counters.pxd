@@ -19,7 +19,7 @@ cdef struct Tally:
 cdef void tally_first_byte(Tally *tally, int64_t microseconds) noexcept nogil
 
 cdef class Counters:
-    # One writer: the I/O thread of the fetcher whose transfers are counted here.
+    # Added to atomically, by the loops of the fetchers whose transfers are counted here.
     cdef Tally tally
     # By Python threads, with the GIL held throughout.
     cdef dict requests              # HTTP requests by operation

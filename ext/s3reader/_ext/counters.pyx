@@ -1,21 +1,23 @@
 """Counts of the mechanism: bytes, connections, time to first byte.
 
-The I/O thread adds to a :class:`Counters`' C struct while the transfers that refer to it run;
-Python reads it at any time. Each number is an aligned 64-bit integer with one writer, so a
-snapshot is exact when nothing is in flight and at most one event old otherwise.
+The loops of a client's fetchers add to a :class:`Counters`' C struct while the transfers that refer
+to it run; Python reads it at any time. Each number is added to atomically, so a snapshot is exact
+when nothing is in flight and at most one event of a loop old otherwise.
 """
 
 from libc.math cimport log2
 from libc.string cimport memset
+
+from s3reader._ext.threads cimport add
 
 
 cdef void tally_first_byte(Tally *tally, int64_t microseconds) noexcept nogil:
     cdef int bucket = 0
     if microseconds > 1:
         bucket = <int> (4.0 * log2(<double> microseconds))
-    tally.ttfb[min(bucket, TTFB_BUCKETS - 1)] += 1
-    tally.ttfb_count += 1
-    tally.ttfb_sum += microseconds
+    add(&tally.ttfb[min(bucket, TTFB_BUCKETS - 1)], 1)
+    add(&tally.ttfb_count, 1)
+    add(&tally.ttfb_sum, microseconds)
 
 
 cdef class Counters:

@@ -58,7 +58,7 @@ cdef void drive(Loop *loop, Condition there, void *context, double until) noexce
 
 cdef bint has_come(void *exchange) noexcept nogil:
     """The bytes or the head that are awaited, or the end of it."""
-    return is_settled((<Exchange *> exchange).phase) or load(&(<Exchange *> exchange).awaited) < 0
+    return is_settled(<Exchange *> exchange) or load(&(<Exchange *> exchange).awaited) < 0
 
 
 cdef bint is_over(void *lane) noexcept nogil:

@@ -2,9 +2,10 @@
 
 An exchange is written by one side at a time: by Python while its phase is NEW, REPORTED or
 settled, by the I/O thread while it is QUEUED or RUNNING. The phase itself changes only under the
-loop's lock. ``received``, ``head_known`` and ``awaited`` are read across threads without the lock
-and therefore only through the functions of ``threads``: the I/O thread publishes what came and
-looks once a turn, behind a fence, whether anyone awaits it.
+loop's lock; that it is settled is set last, and read without. ``received``, ``head_known`` and
+``awaited`` are read across threads without the lock and therefore only through the functions of
+``threads``: the I/O thread publishes what came and looks once a turn, behind a fence, whether
+anyone awaits it.
 """
 
 from libc.stdint cimport int64_t
@@ -14,7 +15,7 @@ from s3reader._ext.counters cimport Tally
 from s3reader._ext.libcurl cimport CURL, CURL_ERROR_SIZE, curl_slist
 from s3reader._ext.response cimport ETAG_SIZE, Head
 from s3reader._ext.scatter cimport Table
-from s3reader._ext.threads cimport pthread_cond_t
+from s3reader._ext.threads cimport fence, pthread_cond_t
 
 cdef enum:
     OPEN_END = 0x7fffffffffffffff   # a range that goes to the object's end
@@ -129,6 +130,7 @@ cdef struct Exchange:
     double progress                 # monotonic time of the latest new byte, or of the first start
     int64_t awaited                 # received at which a waiter wants to be woken; -1 none (atomic)
     const double *now               # the I/O thread's clock, read once a turn
+    int64_t *gained                 # bytes that its loop has received
     void *owner                     # the Transfer, borrowed
 
     # Request lines of this attempt.
@@ -153,5 +155,8 @@ cdef size_t on_header(char *line, size_t size, size_t count, void *context) noex
 cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexcept nogil
 
 
-cdef inline bint is_settled(Phase phase) noexcept nogil:
-    return phase >= PHASE_DONE
+cdef inline bint is_settled(const Exchange *exchange) noexcept nogil:
+    """Whether it is over. What it came to is looked at after its phase."""
+    cdef bint settled = exchange.phase >= PHASE_DONE
+    fence()
+    return settled

@@ -24,7 +24,7 @@ from s3reader._ext.libcurl cimport (
     set_string)
 from s3reader._ext.response cimport head_reset, head_take
 from s3reader._ext.scatter cimport scatter_bytes
-from s3reader._ext.threads cimport publish
+from s3reader._ext.threads cimport add, publish
 
 cdef enum:
     TEXT_LIMIT = 16 * 1024 * 1024   # a page of 1000 keys of 1024 escaped bytes has 3 to 4 MiB
@@ -244,8 +244,9 @@ cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexce
     publish(&exchange.received, received)
     touch(slot)
     exchange.progress = exchange.activity
-    exchange.lane.tally.bytes_received += length
-    exchange.lane.client_tally.bytes_received += length
+    exchange.gained[0] += length
+    add(&exchange.lane.tally.bytes_received, length)
+    add(&exchange.lane.client_tally.bytes_received, length)
     # Where a spare has the rest, no more is to come.
     return 0 if exchange.cut and received == wanted(exchange) else length
 
@@ -279,9 +280,9 @@ cdef bint was_throttled(Exchange *exchange) noexcept nogil:
 
 cdef void count_exchange(
         Tally *tally, bint opened, bint reused, int64_t first_byte) noexcept nogil:
-    tally.exchanges += 1
-    tally.connections_opened += opened
-    tally.connections_reused += reused
+    add(&tally.exchanges, 1)
+    add(&tally.connections_opened, opened)
+    add(&tally.connections_reused, reused)
     if first_byte >= 0:
         tally_first_byte(tally, first_byte)
 

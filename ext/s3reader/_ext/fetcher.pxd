@@ -13,6 +13,7 @@ cdef class Fetcher:
     cdef Loop loop
     cdef pthread_t thread
     cdef bint started
+    cdef bint joined                # or being joined
     cdef long generation
     cdef readonly Counters counters
     cdef bytes _user_agent

@@ -96,7 +96,7 @@ cdef class Fetcher:
     def __dealloc__(self):
         if self.generation != process.generation:
             return                  # the parent's: its handles must not be cleaned up here
-        if self.started and not self.loop.stopped:
+        if self.started and not self.joined:
             self.close()
         free(self.loop.slots)
         pthread_cond_destroy(&self.loop.queues.reported)
@@ -157,14 +157,14 @@ cdef class Fetcher:
             raise RuntimeError("a transfer is submitted once, and again only when it was reported")
         if exchange.url == NULL:
             raise RuntimeError("a transfer must be signed before it is submitted")
+        transfer.fetcher = self
+        if transfer.lane.members is not None:
+            transfer.lane.members.add(transfer)     # may raise: not under the lock
         pthread_mutex_lock(&self.loop.lock)
         if exchange.phase == PHASE_NEW:
             exchange.lane.outstanding += 1
         else:
             exchange.lane.judging -= 1
-        transfer.fetcher = self
-        if transfer.lane.members is not None:
-            transfer.lane.members.add(transfer)
         if exchange.lane.closed or self.loop.stopping:
             settle(exchange, PHASE_CANCELLED)
         elif delay > 0:
@@ -293,7 +293,7 @@ cdef class Fetcher:
         cdef Exchange *exchange = &transfer.exchange
         self._usable()
         try:
-            while not is_settled(exchange.phase) and load(value) < least:
+            while not is_settled(exchange) and load(value) < least:
                 store(&exchange.awaited, awaited)
                 # What came between the look above and the store woke nobody.
                 if load(value) >= least:
@@ -388,12 +388,13 @@ cdef class Fetcher:
             return
         with nogil:
             pthread_mutex_lock(&self.loop.lock)
-            already = self.loop.stopping
             self.loop.stopping = True
             pthread_cond_broadcast(&self.loop.queues.reported)
             call_driver(&self.loop)
             pthread_mutex_unlock(&self.loop.lock)
-            if self.started and not already:
+        if self.started and not self.joined:    # the GIL is held: it is not started after this
+            self.joined = True
+            with nogil:
                 pthread_join(self.thread, NULL)
         if not self.started:
             self.loop.stopped = True

@@ -1,5 +1,7 @@
 """The multi-handle loop: what its driver owns and what it shares with Python."""
 
+from libc.stdint cimport int64_t
+
 from s3reader._ext.easy cimport EasyOptions
 from s3reader._ext.counters cimport Tally
 from s3reader._ext.exchange cimport Slot
@@ -39,6 +41,7 @@ cdef struct Loop:
     double now
     double swept                    # when timeouts were looked at last
     double busy                     # seconds spent in turns so far
+    int64_t gained                  # bytes received so far
     Width width
     Relief relief
     Watermark watermark

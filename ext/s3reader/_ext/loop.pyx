@@ -32,10 +32,10 @@ from s3reader._ext.queues cimport (
 from s3reader._ext.relief cimport relief_due, relieve
 from s3reader._ext.response cimport head_free, head_reset
 from s3reader._ext.threads cimport (
-    fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
+    add, fence, load, monotonic, pthread_cond_broadcast, pthread_mutex_lock, pthread_mutex_unlock,
     store)
 from s3reader._ext.timeouts cimport timed_out
-from s3reader._ext.watermark cimport watermark_move, watermark_recall
+from s3reader._ext.watermark cimport watermark_lower, watermark_move, watermark_recall
 from s3reader._ext.width cimport is_long, width_free, width_held, width_room, width_wait
 
 cdef enum:
@@ -44,6 +44,7 @@ cdef enum:
 
 
 cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
+    watermark_lower(slot)       # the next answer on the connection may not reach it
     curl.multi_remove_handle(loop.multi, slot.easy)
     # The handle stays, the exchange and its buffer may go.
     set_pointer(slot.easy, CURLOPT_ERRORBUFFER, NULL)
@@ -93,6 +94,7 @@ cdef bint attempt(Loop *loop, Exchange *exchange, Slot *first) noexcept nogil:
 cdef bint start(Loop *loop, Exchange *exchange) noexcept nogil:
     """Begin an exchange; False with the fault set where it cannot even begin."""
     exchange.now = &loop.now
+    exchange.gained = &loop.gained
     exchange.activity = loop.now
     if exchange.progress == 0:
         exchange.progress = loop.now
@@ -129,7 +131,7 @@ cdef void hedge_late(Loop *loop) noexcept nogil:
         if 0 <= due <= loop.now and attempt(
                 loop, loop.slots[index].exchange, &loop.slots[index]):
             loop.hedge.tokens -= 1
-            loop.tally.hedges += 1
+            add(&loop.tally.hedges, 1)
 
 
 cdef void drop_lost(Loop *loop) noexcept nogil:
@@ -191,7 +193,7 @@ cdef void start_ready(Loop *loop) noexcept nogil:
     if loop.queues.held.first == NULL:
         width_free(&loop.width)
     elif room > 0:
-        width_held(&loop.width, loop.now, loop.busy, loop.tally.bytes_received)
+        width_held(&loop.width, loop.now, loop.busy, loop.gained)
     long_room = width_room(&loop.width)
     while room > 0:
         exchange = dequeue(&loop.queues, long_room)

@@ -9,7 +9,7 @@ about waits among the reports. Everything here runs under the loop's lock and is
 from s3reader._ext.exchange cimport (
     PHASE_CANCELLED, PHASE_DONE, PHASE_QUEUED, PHASE_REPORTED)
 from s3reader._ext.relief cimport recall_spares
-from s3reader._ext.threads cimport load, pthread_cond_broadcast
+from s3reader._ext.threads cimport fence, load, pthread_cond_broadcast
 from s3reader._ext.width cimport is_long
 
 
@@ -65,6 +65,8 @@ cdef void enqueue(Queues *queues, Exchange *exchange, bint front) noexcept nogil
         exchange.next = NULL
         lane.last.next = exchange
         lane.last = exchange
+    if front and not is_long(exchange):
+        leave(&queues.held, lane)   # what it waits for there is not for this one
     if not lane.listed:
         line_up(&queues.ready, lane)
 
@@ -111,8 +113,11 @@ cdef void collect(LaneState *lane, Exchange *exchange) noexcept nogil:
 
 
 cdef void settle(Exchange *exchange, Phase phase) noexcept nogil:
+    """End an exchange. Nothing of it or of its lane is touched after its phase is set.
+
+    Who looks at the phase does so without the lock, and lets go of both when it is over.
+    """
     cdef LaneState *lane = exchange.lane
-    exchange.phase = phase
     lane.outstanding -= 1
     if phase != PHASE_DONE:
         lane.failures += 1
@@ -123,6 +128,8 @@ cdef void settle(Exchange *exchange, Phase phase) noexcept nogil:
     # when one part of many is done.
     if lane.outstanding <= lane.judging or phase != PHASE_DONE or load(&exchange.awaited) >= 0:
         pthread_cond_broadcast(&lane.changed)
+    fence()
+    exchange.phase = phase
 
 
 cdef void report(Queues *queues, Exchange *exchange) noexcept nogil:

@@ -66,6 +66,10 @@ cdef extern from *:
         __atomic_store_n(value, to, __ATOMIC_RELEASE);
     }
 
+    static inline void s3r_add(int64_t *value, int64_t more) {
+        __atomic_fetch_add(value, more, __ATOMIC_RELAXED);
+    }
+
     static inline void s3r_fence(void) {
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
@@ -98,5 +102,6 @@ cdef extern from *:
     double monotonic "s3r_monotonic"() noexcept nogil
     int64_t load "s3r_load"(const int64_t *value) noexcept nogil
     void publish "s3r_publish"(int64_t *value, int64_t to) noexcept nogil
+    void add "s3r_add"(int64_t *value, int64_t more) noexcept nogil
     void fence "s3r_fence"() noexcept nogil
     void store "s3r_store"(int64_t *value, int64_t to) noexcept nogil

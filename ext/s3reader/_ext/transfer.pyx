@@ -237,17 +237,17 @@ cdef class Transfer:
     @property
     def done(self):
         """Whether every byte is in its place."""
-        return self.exchange.phase == PHASE_DONE
+        return is_settled(&self.exchange) and self.exchange.phase == PHASE_DONE
 
     @property
     def failed(self):
         """Whether it ended in :attr:`error`."""
-        return self.exchange.phase == PHASE_FAILED
+        return is_settled(&self.exchange) and self.exchange.phase == PHASE_FAILED
 
     @property
     def settled(self):
         """Whether it is done, failed or cancelled."""
-        return is_settled(self.exchange.phase)
+        return is_settled(&self.exchange)
 
     # What came back. Valid while the policy decides and once settled.
 

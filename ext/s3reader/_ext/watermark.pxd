@@ -11,5 +11,8 @@ cdef struct Watermark:              # driver only
 # before the end comes near.
 cdef void watermark_move(Watermark *watermark, Slot *slot, double now) noexcept nogil
 
+# Before a slot lets go of its connection: an answer that ended early has left its mark there.
+cdef void watermark_lower(Slot *slot) noexcept nogil
+
 # Now and then: lower a mark that what came since the last bytes has not reached for long.
 cdef void watermark_recall(Watermark *watermark, Slot *slot, double now) noexcept nogil

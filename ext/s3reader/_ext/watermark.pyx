@@ -41,6 +41,11 @@ cdef void set_mark(Slot *slot, bint raised) noexcept nogil:
         setsockopt(socket, SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof(mark))
 
 
+cdef void watermark_lower(Slot *slot) noexcept nogil:
+    if slot.raised:
+        set_mark(slot, False)
+
+
 cdef void watermark_move(Watermark *watermark, Slot *slot, double now) noexcept nogil:
     cdef Exchange *exchange = slot.exchange
     cdef int64_t came = exchange.received - exchange.resumed
@@ -56,5 +61,5 @@ cdef void watermark_move(Watermark *watermark, Slot *slot, double now) noexcept 
 
 cdef void watermark_recall(Watermark *watermark, Slot *slot, double now) noexcept nogil:
     if slot.raised and now - slot.exchange.activity > LATE:
-        set_mark(slot, False)
+        watermark_lower(slot)
         watermark.distrusted_until = now + DISTRUST
