@@ -8,6 +8,7 @@ meets such pages is chance: it depends on what the one before freed, and how lon
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 
 import numpy
 from case import Case
@@ -29,7 +30,7 @@ def back_free_memory(case: Case, sizes: Sizes) -> int:
     size: int = _TIMES * getattr(sizes, _TAKEN[case.work]) if case.work in _TAKEN else 0
     if size:
         with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-            if hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # where the kernel has no huge pages, it takes longer
                 memory.madvise(mmap.MADV_HUGEPAGE)
             numpy.frombuffer(memory, numpy.uint8)[:: mmap.PAGESIZE] = 1
     return size

@@ -147,10 +147,11 @@ class Filling:
                 for part in self._parts[done : done + together]:
                     if part.failed:
                         return
-                    count = min(PAGES, self._reach(part) - at)
-                    # Where the loop is, it makes pages itself; two at one place make many twice.
                     reached: int = part.received
-                    if count > 0 and not part.settled and not 0 < reached > at - PAGES:
+                    if reached and at < reached + PAGES:
+                        continue  # the loop is there and makes them itself: two make many twice
+                    count = min(PAGES, self._reach(part) - at)
+                    if count > 0 and not part.settled:
                         self._destination.prepare((part.start or 0) + at + self._shift, count)
             done += together
 

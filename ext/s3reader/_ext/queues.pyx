@@ -65,8 +65,6 @@ cdef void enqueue(Queues *queues, Exchange *exchange, bint front) noexcept nogil
         exchange.next = NULL
         lane.last.next = exchange
         lane.last = exchange
-    if front and not is_long(exchange):
-        leave(&queues.held, lane)   # what it waits for there is not for this one
     if not lane.listed:
         line_up(&queues.ready, lane)
 

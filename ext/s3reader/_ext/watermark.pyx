@@ -61,5 +61,5 @@ cdef void watermark_move(Watermark *watermark, Slot *slot, double now) noexcept 
 
 cdef void watermark_recall(Watermark *watermark, Slot *slot, double now) noexcept nogil:
     if slot.raised and now - slot.exchange.activity > LATE:
-        watermark_lower(slot)
+        set_mark(slot, False)
         watermark.distrusted_until = now + DISTRUST
