@@ -165,7 +165,7 @@ def test_settings_of_a_trial_survive_the_command_line(bench: Bench) -> None:
 
 def test_free_memory_is_had_back_before_what_takes_new_memory() -> None:
     assert back_free_memory(BY_NAME["random-4k"], SIZES) == 0
-    assert back_free_memory(BY_NAME["torch-load"], SIZES) == 2 * SIZES.saved
+    assert back_free_memory(BY_NAME["torch-load"], SIZES) == 3 * SIZES.saved
     memory = Memory()
-    assert back_free_memory(BY_NAME["read"], SIZES) == 2 * SIZES.large
+    assert back_free_memory(BY_NAME["read"], SIZES) == 3 * SIZES.large
     assert memory.peak() > SIZES.large  # the kernel counts some of it later

@@ -106,6 +106,35 @@ def test_no_more_transfers_at_once_than_connections(bench: Callable[..., Bench])
     assert counted["connections_opened"] + counted["connections_reused"] == 50
 
 
+@pytest.mark.parametrize(("delay", "width"), [(0.0, 1), (0.02, 3)])
+def test_a_short_answer_tells_how_many_long_ones_are_asked_for_at_once(
+    bench: Callable[..., Bench], delay: float, width: int
+) -> None:
+    served = FaultyObject(DATA)
+    served.go_wrong(lambda request, reply: dataclasses.replace(reply, delay=delay))
+    b = bench(served, connections=3)
+    assert b.fetcher.width(8 << 20) == 1
+    for _ in range(10):  # one of them at least comes as soon as it is sent
+        transfer = b.transfer(b.lane(), 0, 10)
+        b.fetcher.submit([transfer])
+        b.fetcher.wait_done(transfer)
+    assert b.fetcher.width(8 << 20) == width
+
+
+def test_how_long_a_head_took_tells_nothing_of_objects(bench: Callable[..., Bench]) -> None:
+    served = FaultyObject(DATA)
+    served.go_wrong(lambda request, reply: dataclasses.replace(reply, delay=0.02))
+    b = bench(served, connections=3)
+    signed = b.transfer(b.lane(), 0, 10).signed
+    assert signed is not None
+    transfer = Transfer(b.lane(), None, b.pool, head=True)
+    transfer.sign(signed)
+    b.fetcher.submit([transfer])
+    b.fetcher.wait_done(transfer)
+    assert transfer.done
+    assert b.fetcher.width(8 << 20) == 1
+
+
 class TestMisuse:
     def test_unsigned_transfer(self, bench: Callable[..., Bench]) -> None:
         b = bench([])

@@ -22,6 +22,7 @@ bound = function(compiled, "width_bound", None, WIDTH, ctypes.c_int)
 room = function(compiled, "width_room", ctypes.c_int, WIDTH)
 held = function(compiled, "width_held", None, WIDTH, DOUBLE, DOUBLE, ctypes.c_int64)
 wait = function(compiled, "width_wait", DOUBLE, WIDTH, DOUBLE)
+answered = function(compiled, "width_answered", None, WIDTH, ctypes.c_int64)
 free = function(compiled, "width_free", None, WIDTH)
 
 
@@ -100,6 +101,22 @@ def test_server_far_away_gets_every_connection_before_it_answered() -> None:
     simulation = Simulation(latency=0.025, connection=90e6)
     assert simulation.run(0.006) == CEILING
     assert simulation.run(5) == CEILING
+
+
+def test_answers_that_came_late_tell_beforehand_that_the_server_is_far_away() -> None:
+    simulation = Simulation(latency=0.025, connection=90e6)
+    answered(simulation.width, -1)  # there was none
+    assert simulation.run(STEP) == 1
+    free(simulation.width)
+    answered(simulation.width, 25_000)
+    assert simulation.run(STEP) == CEILING
+
+
+def test_one_late_answer_of_several_does_not() -> None:
+    simulation = Simulation(latency=0.0002, connection=3e9)
+    for waited in (300, 40_000):
+        answered(simulation.width, waited)
+    assert simulation.run(1) == 1
 
 
 def test_slow_server_nearby_gets_every_connection() -> None:

@@ -150,7 +150,7 @@ cdef bint exchange_conclude(Exchange *exchange, int result) noexcept nogil
 cdef bint was_throttled(Exchange *exchange) noexcept nogil   # concluded with too many requests
 cdef int slot_prepare(Slot *slot) noexcept nogil
 cdef void slot_withdraw(Slot *slot) noexcept nogil
-cdef void slot_count(Slot *slot) noexcept nogil
+cdef int64_t slot_count(Slot *slot) noexcept nogil
 cdef size_t on_header(char *line, size_t size, size_t count, void *context) noexcept nogil
 cdef size_t on_body(char *data, size_t size, size_t count, void *context) noexcept nogil
 

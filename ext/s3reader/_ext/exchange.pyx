@@ -287,18 +287,22 @@ cdef void count_exchange(
         tally_first_byte(tally, first_byte)
 
 
-cdef void slot_count(Slot *slot) noexcept nogil:
-    """Count the attempt, the connection it used and how long its first byte took."""
+cdef int64_t slot_count(Slot *slot) noexcept nogil:
+    """Count the attempt, the connection it used and how long its first byte took.
+
+    Returns:
+        That time in microseconds, less than 0 where there was no answer.
+    """
     cdef Exchange *exchange = slot.exchange
     cdef CURL *easy = slot.easy
     cdef int64_t sent = get_microseconds(easy, CURLINFO_PRETRANSFER_TIME_T)
     cdef int64_t first = get_microseconds(easy, CURLINFO_STARTTRANSFER_TIME_T)
+    cdef int64_t waited = first - sent if slot.head.complete and sent >= 0 else -1
     cdef bint opened = get_long(easy, CURLINFO_NUM_CONNECTS) > 0
     # Neither where no connection came about: then nothing was sent.
     cdef bint reused = not opened and get_long(easy, CURLINFO_REQUEST_SIZE) > 0
     if not slot.lost:
         exchange.proxy_status = <int> get_long(easy, CURLINFO_HTTP_CONNECTCODE)
-    if not slot.head.complete:
-        first = sent = -1
-    count_exchange(exchange.lane.tally, opened, reused, first - sent if sent >= 0 else -1)
-    count_exchange(exchange.lane.client_tally, opened, reused, first - sent if sent >= 0 else -1)
+    count_exchange(exchange.lane.tally, opened, reused, waited)
+    count_exchange(exchange.lane.client_tally, opened, reused, waited)
+    return waited

@@ -19,7 +19,7 @@ from libc.stdint cimport int64_t
 from s3reader._ext.easy cimport open_easy
 from s3reader._ext.exchange cimport (
     FAULT_NO_MEMORY, FAULT_NONE, FAULT_STALE_SIGNATURE, PHASE_CANCELLED, PHASE_DONE, PHASE_RUNNING,
-    Exchange, Fault, Slot, exchange_begin, exchange_conclude, slot_count, slot_prepare,
+    GET_RANGE, Exchange, Fault, Slot, exchange_begin, exchange_conclude, slot_count, slot_prepare,
     slot_withdraw, was_throttled)
 from s3reader._ext.hedge cimport hedge_due, hedge_may, hedge_measure, hedge_started
 from s3reader._ext.libcurl cimport (
@@ -36,7 +36,8 @@ from s3reader._ext.threads cimport (
     store)
 from s3reader._ext.timeouts cimport timed_out
 from s3reader._ext.watermark cimport watermark_lower, watermark_move, watermark_recall
-from s3reader._ext.width cimport is_long, width_free, width_held, width_room, width_wait
+from s3reader._ext.width cimport (
+    is_long, width_answered, width_free, width_held, width_room, width_wait)
 
 cdef enum:
     SWEEP_MS = 100                  # how often timeouts are looked at; they are seconds long
@@ -57,7 +58,9 @@ cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
 
 cdef void take_off(Loop *loop, Slot *slot) noexcept nogil:
     """Take an attempt off its handle, ended or not, and count it."""
-    slot_count(slot)
+    cdef int64_t waited = slot_count(slot)
+    if slot.exchange.method == GET_RANGE:       # a list may take the server longer
+        width_answered(&loop.width, waited)
     release_slot(loop, slot)
 
 

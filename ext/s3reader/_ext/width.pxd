@@ -4,10 +4,11 @@ from libc.stdint cimport int64_t
 
 from s3reader._ext.exchange cimport Exchange
 
-cdef struct Width:                  # guarded by the loop's lock, but for `running`: driver only
+cdef struct Width:      # guarded by the loop's lock, but for what is written by the driver only
     int allowed                     # long exchanges at once now
     int ceiling                     # and at most
-    int running                     # of them
+    int running                     # of them; driver only
+    double nearest                  # least seconds to a first byte; 0: unknown; driver only
     double due                      # monotonic time of the next look; 0 while nothing is held back
     double since                    # monotonic time that look measures from
     double busy                     # seconds that the loop had worked by then
@@ -25,6 +26,9 @@ cdef int width_for(const Width *width, int64_t length) noexcept nogil
 
 # Under the loop's lock.
 cdef void width_bound(Width *width, int ceiling) noexcept nogil
+
+# Driver only: an object's first byte came after so many microseconds; less than 0 for none.
+cdef void width_answered(Width *width, int64_t waited) noexcept nogil
 
 # Driver only, under the lock: ``now`` is monotonic time, ``busy`` the seconds that the loop has
 # worked so far, ``received`` the bytes that came so far.

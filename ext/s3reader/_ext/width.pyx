@@ -4,8 +4,8 @@ One connection to a server in the next rack may bring all that one thread can mo
 TLS; more of them only cost it memory that is in no cache. One to S3 brings 90 MB/s. So a fetcher
 begins with one long exchange and holds the others back for some milliseconds. Then it looks how
 much of the time its loop had nothing to do: so much more could have come. Where not even a first
-byte came, the server is far away, and every connection is used at once. The width stays for the
-reads that follow.
+byte came, the server is far away, and every connection is used at once; no answer so far that came
+sooner tells the same before anything is held back. The width stays for the reads that follow.
 
 Short exchanges are not held back: their time is that to the first byte, and passes for many at
 once.
@@ -34,9 +34,14 @@ cdef bint is_long(const Exchange *exchange) noexcept nogil:
             and exchange.stop - exchange.start - exchange.received >= LONG)
 
 
+cdef bint is_far(const Width *width) noexcept nogil:
+    """Whether no answer so far began as soon as a server's nearby does."""
+    return width.nearest >= FAR
+
+
 cdef int width_for(const Width *width, int64_t length) noexcept nogil:
     """How many exchanges of so many bytes run at once."""
-    return width.allowed if length >= LONG else width.ceiling
+    return width.ceiling if length < LONG or is_far(width) else width.allowed
 
 
 cdef void width_bound(Width *width, int ceiling) noexcept nogil:
@@ -58,6 +63,11 @@ cdef double width_wait(const Width *width, double now) noexcept nogil:
 cdef void width_free(Width *width) noexcept nogil:
     """Nothing is held back."""
     width.due = 0
+
+
+cdef void width_answered(Width *width, int64_t waited) noexcept nogil:
+    if waited > 0:
+        width.nearest = min(waited * 1e-6, width.nearest or 1.0)
 
 
 cdef bint is_filled(const Width *width, double share, double rate) noexcept nogil:
@@ -113,7 +123,10 @@ cdef void width_held(Width *width, double now, double busy, int64_t received) no
     if width.due == 0:
         width.flowing = width.settling = False
         width.narrower = 0
-        look_later(width, now, busy, received, FAR)
+        if is_far(width):
+            width.allowed = width.ceiling
+        else:
+            look_later(width, now, busy, received, FAR)
         return
     if not width.flowing and received > width.received:
         width.flowing = True
