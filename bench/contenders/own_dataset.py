@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import torch
 
 from contenders.own import read_many
+from s3reader.loader import shared_copy
 
 
 class Objects(torch.utils.data.Dataset[Any]):
@@ -17,7 +19,7 @@ class Objects(torch.utils.data.Dataset[Any]):
         self._client = client
         self._bucket = bucket
         self._keys = keys
-        self._size = size
+        self._rows = numpy.empty((0, size), numpy.uint8)  # every batch is read into these
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -26,15 +28,8 @@ class Objects(torch.utils.data.Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> Any:
-        batch = new_batch(len(indices) * self._size).view(len(indices), self._size)
-        keys = [self._keys[index] for index in indices]
-        read_many(self._client, self._bucket, keys, batch.numpy())
-        return batch
-
-
-def new_batch(size: int) -> torch.Tensor:
-    """Bytes that a worker can hand over as they are: made as torch's own `default_collate` does."""
-    batch = torch.empty(0, dtype=torch.uint8)
-    if torch.utils.data.get_worker_info() is None:
-        return batch.resize_(size)
-    return batch.set_(torch.UntypedStorage._new_shared(size))
+        if len(self._rows) < len(indices):
+            self._rows = numpy.empty((len(indices), self._rows.shape[1]), numpy.uint8)
+        rows = self._rows[: len(indices)]
+        read_many(self._client, self._bucket, [self._keys[index] for index in indices], rows)
+        return shared_copy(rows)

@@ -41,6 +41,7 @@ LAYERS = {
     "bench": 5,
     "dcp": 5,
     "demo": 5,
+    "loader": 5,
     "__init__": 5,
     "__main__": 5,
 }
