@@ -22,7 +22,7 @@ _TAKEN = {
     "load_numpy": "saved",
 }
 """By work: the size of what is taken as new memory, by a contender or its library."""
-_TIMES = 3  # as much of it: what the library holds, what it hands out, and once to spare
+_TIMES = 3  # as much of it: what the library holds, what it hands out, and a buffer that grew
 
 
 def back_free_memory(case: Case, sizes: Sizes) -> int:
@@ -30,7 +30,7 @@ def back_free_memory(case: Case, sizes: Sizes) -> int:
     size: int = _TIMES * getattr(sizes, _TAKEN[case.work]) if case.work in _TAKEN else 0
     if size:
         with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-            with suppress(OSError):  # where the kernel has no huge pages, it takes longer
+            with suppress(AttributeError, OSError):  # without huge pages it takes longer
                 memory.madvise(mmap.MADV_HUGEPAGE)
             numpy.frombuffer(memory, numpy.uint8)[:: mmap.PAGESIZE] = 1
     return size

@@ -7,6 +7,7 @@ read is compared with one file. Only what the chosen cases read is made.
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,26 @@ QUICK = Sizes(
     most_requests=3000,
     checkpoint_scale=0.05,
 )
+DISK = {FULL: 16 * GIB, QUICK: 2 * GIB}
+"""Bytes of disk that all cases take: objects, checkpoints and the servers' logs."""
+
+
+class DiskTooSmall(RuntimeError):
+    """There is no room for the files that are read."""
+
+
+def check_room(folder: Path, sizes: Sizes) -> None:
+    """Say before anything is measured that it would end with a full disk.
+
+    Raises:
+        DiskTooSmall: ``folder`` cannot take the files of all cases.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < DISK[sizes]:
+        raise DiskTooSmall(
+            f"all cases take {DISK[sizes] / 1e9:.0f} GB of disk, {folder.parent} has "
+            f"{free / 1e9:.1f}: set TMPDIR to a folder with more, or choose some with --case"
+        )
 
 
 def generate(root: Path, sizes: Sizes, wanted: Collection[str]) -> Path:

@@ -32,7 +32,7 @@ from cases import BY_NAME, CASES
 from contenders import CONTENDERS, Contender
 from floors import FloorMissing, Floors
 from measure import CHECKPOINT_TRIAL, Bench, roster, run_round
-from objects import BUCKET, FULL, QUICK, Sizes, generate, keep_cached
+from objects import BUCKET, FULL, QUICK, DiskTooSmall, Sizes, check_room, generate, keep_cached
 from publish import ROUNDS, publish, store
 from results import failures, machine, save, table_of, versions
 from scores import FLOOR, OWN, Table
@@ -143,6 +143,8 @@ def run(folder: Path, options: argparse.Namespace) -> Progress:
     cases = [case for case in CASES if not options.case or case.name in options.case]
     root, work = folder / "root", folder / "work"
     work.mkdir()
+    if not options.case:
+        check_room(folder, sizes)
     floors = Floors(work)
     with contextlib.ExitStack() as stack:
         root.mkdir()
@@ -173,14 +175,14 @@ def run(folder: Path, options: argparse.Namespace) -> Progress:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the benchmark; 1 when a contender failed or read wrong bytes, 2 without a server."""
+    """Run the benchmark; 1 when a contender failed or read wrong bytes, 2 when it cannot begin."""
     options = parse(arguments)
     # A kill must end nginx as Ctrl-C does.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="s3reader-bench-"))
     try:
         progress = run(folder, options)
-    except (ServerMissing, NginxEnded, FloorMissing) as error:
+    except (ServerMissing, NginxEnded, FloorMissing, DiskTooSmall) as error:
         print(error, file=sys.stderr)
         return 2
     finally:

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("numpy", reason="the benchmark needs it")
 
 import environments
+import objects
 import serving
 from backing import back_free_memory
 from case import Case
@@ -127,6 +128,15 @@ def test_missing_nginx_says_what_to_install(
     monkeypatch.setattr(serving, "find_nginx", lambda: None)
     assert main(["--quick", "--case", "readinto", "--output", str(tmp_path)]) == 2
     assert "apt-get install nginx libnginx-mod-http-lua" in capsys.readouterr().err
+
+
+def test_small_disk_says_how_much_it_takes_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(objects.DISK, objects.QUICK, 1 << 60)
+    assert main(["--quick", "--output", str(tmp_path / "none")]) == 2
+    assert "all cases take 1152921505 GB of disk" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_missing_lua_module_says_what_to_install(

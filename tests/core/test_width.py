@@ -57,8 +57,9 @@ class Simulation:
         while self.now < until:
             held(self.width, self.now, self.busy, int(self.received))
             # An exchange is over soon, so what is not to run any more ends.
-            self.began = self.began[: self.width.allowed]
-            self.began += [self.now] * (self.width.allowed - len(self.began))
+            now = self.width.running + room(self.width)
+            self.began = self.began[:now]
+            self.began += [self.now] * (now - len(self.began))
             self.width.running = len(self.began)
             assert room(self.width) == 0
             assert wait(self.width, self.now) >= 0.001
@@ -110,6 +111,14 @@ def test_answers_that_came_late_tell_beforehand_that_the_server_is_far_away() ->
     free(simulation.width)
     answered(simulation.width, 25_000)
     assert simulation.run(STEP) == CEILING
+
+
+def test_what_one_late_answer_told_is_taken_back_by_one_that_came_soon() -> None:
+    simulation = Simulation(latency=0.0002, connection=3e9)
+    answered(simulation.width, 40_000)
+    assert simulation.run(0.1) == CEILING
+    answered(simulation.width, 300)
+    assert simulation.run(0.1) == 1
 
 
 def test_one_late_answer_of_several_does_not() -> None:

@@ -59,7 +59,7 @@ cdef void release_slot(Loop *loop, Slot *slot) noexcept nogil:
 cdef void take_off(Loop *loop, Slot *slot) noexcept nogil:
     """Take an attempt off its handle, ended or not, and count it."""
     cdef int64_t waited = slot_count(slot)
-    if slot.exchange.method == GET_RANGE:       # a list may take the server longer
+    if slot.exchange.method == GET_RANGE:       # others may take the server longer
         width_answered(&loop.width, waited)
     release_slot(loop, slot)
 

@@ -8,7 +8,7 @@ cdef struct Width:      # guarded by the loop's lock, but for what is written by
     int allowed                     # long exchanges at once now
     int ceiling                     # and at most
     int running                     # of them; driver only
-    double nearest                  # least seconds to a first byte; 0: unknown; driver only
+    int64_t nearest                 # least microseconds to a first byte; 0 for none yet; atomic
     double due                      # monotonic time of the next look; 0 while nothing is held back
     double since                    # monotonic time that look measures from
     double busy                     # seconds that the loop had worked by then
@@ -27,7 +27,7 @@ cdef int width_for(const Width *width, int64_t length) noexcept nogil
 # Under the loop's lock.
 cdef void width_bound(Width *width, int ceiling) noexcept nogil
 
-# Driver only: an object's first byte came after so many microseconds; less than 0 for none.
+# Driver only: an answer to a GET of an object began after so many microseconds; -1 for none.
 cdef void width_answered(Width *width, int64_t waited) noexcept nogil
 
 # Driver only, under the lock: ``now`` is monotonic time, ``busy`` the seconds that the loop has

@@ -4,8 +4,9 @@ One connection to a server in the next rack may bring all that one thread can mo
 TLS; more of them only cost it memory that is in no cache. One to S3 brings 90 MB/s. So a fetcher
 begins with one long exchange and holds the others back for some milliseconds. Then it looks how
 much of the time its loop had nothing to do: so much more could have come. Where not even a first
-byte came, the server is far away, and every connection is used at once; no answer so far that came
-sooner tells the same before anything is held back. The width stays for the reads that follow.
+byte came, the server is far away, and every connection is used at once. Where there were answers
+before, as to a request for a small object, and none of them began so soon, nothing is held back.
+The width stays for the reads that follow.
 
 Short exchanges are not held back: their time is that to the first byte, and passes for many at
 once.
@@ -14,6 +15,7 @@ once.
 from libc.math cimport ceil
 
 from s3reader._ext.exchange cimport GET_RANGE, OPEN_END
+from s3reader._ext.threads cimport load, store
 
 cdef int64_t LONG = 1024 * 1024     # bytes from which an exchange is long: 11 ms of 90 MB/s
 cdef double FAR = 0.004             # seconds of waiting in which a server nearby begins to answer
@@ -35,13 +37,18 @@ cdef bint is_long(const Exchange *exchange) noexcept nogil:
 
 
 cdef bint is_far(const Width *width) noexcept nogil:
-    """Whether no answer so far began as soon as a server's nearby does."""
-    return width.nearest >= FAR
+    """Whether there were answers, and none began as soon as a server's nearby does."""
+    return load(&width.nearest) >= <int64_t> (FAR * 1e6)
+
+
+cdef int width_now(const Width *width) noexcept nogil:
+    """How many long exchanges may run at once."""
+    return width.ceiling if is_far(width) else width.allowed
 
 
 cdef int width_for(const Width *width, int64_t length) noexcept nogil:
     """How many exchanges of so many bytes run at once."""
-    return width.ceiling if length < LONG or is_far(width) else width.allowed
+    return width.ceiling if length < LONG else width_now(width)
 
 
 cdef void width_bound(Width *width, int ceiling) noexcept nogil:
@@ -52,7 +59,7 @@ cdef void width_bound(Width *width, int ceiling) noexcept nogil:
 
 cdef int width_room(const Width *width) noexcept nogil:
     """How many long exchanges may start now."""
-    return width.allowed - width.running
+    return width_now(width) - width.running
 
 
 cdef double width_wait(const Width *width, double now) noexcept nogil:
@@ -66,8 +73,8 @@ cdef void width_free(Width *width) noexcept nogil:
 
 
 cdef void width_answered(Width *width, int64_t waited) noexcept nogil:
-    if waited > 0:
-        width.nearest = min(waited * 1e-6, width.nearest or 1.0)
+    if waited >= 0 and (width.nearest == 0 or waited < width.nearest):
+        store(&width.nearest, max(waited, 1))
 
 
 cdef bint is_filled(const Width *width, double share, double rate) noexcept nogil:
@@ -118,15 +125,12 @@ cdef void judge_trial(Width *width, double now, double merit) noexcept nogil:
 cdef void width_held(Width *width, double now, double busy, int64_t received) noexcept nogil:
     """Long exchanges are held back: see whether more of them are to run."""
     cdef double share, rate, idle
-    if width.allowed >= width.ceiling and width.narrower == 0:
+    if is_far(width) or (width.allowed >= width.ceiling and width.narrower == 0):
         return
     if width.due == 0:
         width.flowing = width.settling = False
         width.narrower = 0
-        if is_far(width):
-            width.allowed = width.ceiling
-        else:
-            look_later(width, now, busy, received, FAR)
+        look_later(width, now, busy, received, FAR)
         return
     if not width.flowing and received > width.received:
         width.flowing = True
