@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from cases import BY_NAME, CASES
 from objects import FULL, Sizes
 from plot import PLOTS, draw
 from report import as_markdown, readme_table, target_rows
-from results import FILE, load
+from results import FILE, load, save
 from scaling import scaling_rows
 from scores import Table
+from serving import SHAPED
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 STORED = CHECKOUT / "bench" / "results"
@@ -46,11 +48,18 @@ def is_full(about: dict[str, Any]) -> bool:
 
 def _about_rows(tables: Sequence[Table], about: dict[str, Any]) -> list[str]:
     machine = about["machine"]
-    return [
+    lines = [
         f"Medians of {about['settings']['rounds']} rounds on {machine['cores']} cores of "
         f"{machine['processor']}, Linux {machine['kernel'].split('-')[1]}, {about['date']}; "
         "client and server share them."
     ]
+    if apart := about.get("apart"):
+        lines.append(
+            "Measured again since, by themselves: "
+            + ", ".join(f"{case} ({date})" for case, date in apart.items())
+            + "."
+        )
+    return lines
 
 
 def _instruction_rows(tables: Sequence[Table], about: dict[str, Any]) -> list[str]:
@@ -87,13 +96,44 @@ def publish(folder: Path) -> list[Path]:
     return draw(tables, folder)
 
 
-def store(folder: Path) -> None:
-    """Keep the results of ``folder`` in the repository, and fill the documents from them."""
+def merged(folder: Path, stored: Path) -> tuple[list[Table], dict[str, Any]]:
+    """Stored results with those of ``folder`` in place of the same cases', and since when.
+
+    The shaped server is described as it was when most of its cases ran.
+    """
+    tables, about = load(stored / FILE)
+    newer, run = load(folder / FILE)
+    replaced = {table.case: table for table in newer}
+    apart = {case: date for case, date in about.get("apart", {}).items() if case not in replaced}
+    about["apart"] = dict(sorted((apart | dict.fromkeys(replaced, run["date"])).items()))
+    about["versions"] |= run["versions"]
+    shaped = {table.case for table in tables if BY_NAME[table.case].server == SHAPED}
+    if len(shaped & replaced.keys()) > len(shaped) / 2:
+        about["shape"] = run["shape"]
+    return [replaced.get(table.case, table) for table in tables], about
+
+
+def store(folder: Path) -> bool:
+    """Keep the results of ``folder`` in the repository, and fill the documents from them.
+
+    Those of some cases take the place of what was stored of these.
+
+    Returns:
+        False where they are not of full size and five rounds, and nothing was stored.
+    """
+    tables, about = load(folder / FILE)
+    if not is_full(about):
+        return False
     STORED.mkdir(exist_ok=True)
-    for name in (FILE, "results.md", *PLOTS):
-        if (folder / name).exists():
-            shutil.copy(folder / name, STORED / name)
+    if len(tables) < len(CASES) and (STORED / FILE).exists():
+        save(*merged(folder, STORED), STORED)
+        publish(STORED)
+    else:
+        for name in (FILE, "results.md", *PLOTS):
+            if (folder / name).exists():
+                shutil.copy(folder / name, STORED / name)
     write_docs()
+    return True
 
 
 def write_docs() -> None:

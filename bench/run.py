@@ -3,7 +3,8 @@
     python bench/run.py                     everything, five rounds, about an hour
     python bench/run.py --quick             smaller objects, under two minutes
     python bench/run.py --case readinto --peer boto3
-    python bench/run.py --write-docs        and put the results into bench/results and the documents
+    python bench/run.py --write-docs        and put the results into bench/results and documents;
+                                            with --case, in place of what is there of that case
 
 Starts nginx on loopback with generated objects (plain, with TLS, and shaped like S3), runs every
 contender in turn in fresh processes, and stops it. Results go to ``--output`` as results.json,
@@ -190,8 +191,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not publish(options.output):
         print("no plot: pip install matplotlib", file=sys.stderr)
     print((options.output / "results.md").read_text())
-    if options.write_docs:
-        store(options.output)
+    if options.write_docs and not store(options.output):
+        print(f"not stored: that takes {ROUNDS} rounds of full size", file=sys.stderr)
     failed = failures(progress.tables)
     for failure in failed:
         print(failure, file=sys.stderr)

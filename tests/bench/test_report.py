@@ -173,6 +173,42 @@ def test_documents_quote_a_full_run_and_no_other() -> None:
         assert publish.NOT_YET in publish.filled(MARKED, tables, ABOUT | {"settings": less})
 
 
+def stored_run(folder: Path, date: str, *tables: Table, rounds: int = publish.ROUNDS) -> Path:
+    about = {
+        "date": date,
+        "machine": {"cores": 2, "processor": "one", "kernel": "Linux-6.1"},
+        "versions": {tables[0].scores[-1].peer: date},
+        "settings": asdict(FULL) | {"rounds": rounds},
+    }
+    save(tables, about, folder)
+    return folder
+
+
+def test_cases_that_were_measured_again_take_the_place_of_the_stored_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    small = table_of("small-objects", [score("s3reader sequential", "s3reader", SLOW, work=2000)])
+    older, newer = readinto_table(SLOW, SLOW, SLOW), readinto_table(FAST, FAST, FAST)
+    monkeypatch.setattr(publish, "STORED", stored_run(tmp_path / "all", "May", older, small))
+    monkeypatch.setattr(publish, "DOCUMENTS", ())
+    assert publish.store(stored_run(tmp_path / "one", "June", newer))
+    tables, about = load(publish.STORED / "results.json")
+    assert tables == [newer, small]
+    assert about["apart"] == {"readinto": "June"}
+    assert about["date"] == "May"
+    marked = "<!-- bench: about -->\n<!-- bench: end -->\n"
+    assert "since, by themselves: readinto (June)." in publish.filled(marked, tables, about)
+    assert "- apart: readinto June" in (publish.STORED / "results.md").read_text()
+
+
+def test_fewer_rounds_are_not_stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(publish, "STORED", tmp_path / "stored")
+    monkeypatch.setattr(publish, "DOCUMENTS", ())
+    run = stored_run(tmp_path / "run", "May", readinto_table(FAST), rounds=publish.ROUNDS - 1)
+    assert not publish.store(run)
+    assert not publish.STORED.exists()
+
+
 @pytest.mark.parametrize("name", publish.DOCUMENTS)
 def test_document_says_what_the_stored_results_say(name: str) -> None:
     tables, about = load(publish.STORED / "results.json")
