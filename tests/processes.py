@@ -145,6 +145,36 @@ class Objects:
         return os.getpid(), zlib.crc32(buffer[:count])
 
 
+class Numbers:
+    """A dataset of rows that are filled with their number, by way of one array.
+
+    A batch comes with how many files its worker holds, and the worker's process.
+    """
+
+    def __init__(self, count: int, together: int) -> None:
+        import numpy
+
+        self._count = count
+        self._rows = numpy.empty((together, 10_000), numpy.uint8)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        from s3reader.loader import shared_copy
+
+        rows = self._rows[: len(indices)]
+        for row, index in zip(rows, indices, strict=True):
+            row[:] = index
+        held = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+        return shared_copy(rows), held, os.getpid()
+
+
+def itself(batch: Any) -> Any:
+    """What a loader gives that leaves its batches alone."""
+    return batch
+
+
 class Batches:
     """A dataset that reads the objects of a batch together: their checksums."""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -127,33 +128,17 @@ def test_what_has_no_dense_elements_here_is_refused(
         shared_copy(make())
 
 
-class Numbers(torch.utils.data.Dataset[Any]):
-    """Rows filled with their number, by way of one array; and how many files a worker holds."""
-
-    def __init__(self) -> None:
-        self._rows = numpy.empty((TOGETHER, 10_000), numpy.uint8)
-
-    def __len__(self) -> int:
-        return COUNT
-
-    def __getitems__(self, indices: list[int]) -> Any:
-        rows = self._rows[: len(indices)]
-        rows[:] = numpy.array(indices)[:, None]
-        held = len(os.listdir("/proc/self/fd")) if LINUX else 0
-        return shared_copy(rows), held, os.getpid()
-
-
-def itself(batch: Any) -> Any:
-    return batch
-
-
 @pytest.mark.forks
 @pytest.mark.skipif(sys.platform == "darwin", reason="forks are not safe on this system")
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_batches_of_workers(system: str, workers: int) -> None:
     context = "fork" if workers else None
     batches = torch.utils.data.DataLoader(
-        Numbers(), TOGETHER, num_workers=workers, multiprocessing_context=context, collate_fn=itself
+        processes.Numbers(COUNT, TOGETHER),
+        TOGETHER,
+        num_workers=workers,
+        multiprocessing_context=context,
+        collate_fn=processes.itself,
     )
     number = 0
     held: dict[int, list[int]] = {}
@@ -177,7 +162,11 @@ def test_batches_of_workers(system: str, workers: int) -> None:
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_batch_of_a_worker_that_was_started_afresh(method: str) -> None:
     batches = torch.utils.data.DataLoader(
-        Numbers(), TOGETHER, num_workers=1, multiprocessing_context=method, collate_fn=itself
+        processes.Numbers(COUNT, TOGETHER),
+        TOGETHER,
+        num_workers=1,
+        multiprocessing_context=method,
+        collate_fn=processes.itself,
     )
     assert all(is_in_file(batch) for batch, _, _ in batches)
 
