@@ -104,13 +104,14 @@ def merged(folder: Path, stored: Path) -> tuple[list[Table], dict[str, Any]]:
     tables, about = load(stored / FILE)
     newer, run = load(folder / FILE)
     replaced = {table.case: table for table in newer}
+    known = {table.case: table for table in tables} | replaced
     apart = {case: date for case, date in about.get("apart", {}).items() if case not in replaced}
     about["apart"] = dict(sorted((apart | dict.fromkeys(replaced, run["date"])).items()))
     about["versions"] |= run["versions"]
-    shaped = {table.case for table in tables if BY_NAME[table.case].server == SHAPED}
+    shaped = {name for name in known if BY_NAME[name].server == SHAPED}
     if len(shaped & replaced.keys()) > len(shaped) / 2:
         about["shape"] = run["shape"]
-    return [replaced.get(table.case, table) for table in tables], about
+    return [known[case.name] for case in CASES if case.name in known], about
 
 
 def store(folder: Path) -> bool:

@@ -67,7 +67,11 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--write-docs", action="store_true", help="store the results, and fill the documents"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    fewer = options.quick or (options.rounds or ROUNDS) < ROUNDS
+    if options.write_docs and (options.peer or fewer):
+        parser.error(f"--write-docs is for all peers, full sizes and {ROUNDS} rounds")
+    return options
 
 
 def chosen_contenders(peers: list[str] | None, quick: bool) -> list[type[Contender]]:

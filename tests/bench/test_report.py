@@ -189,16 +189,19 @@ def test_cases_that_were_measured_again_take_the_place_of_the_stored_ones(
 ) -> None:
     small = table_of("small-objects", [score("s3reader sequential", "s3reader", SLOW, work=2000)])
     older, newer = readinto_table(SLOW, SLOW, SLOW), readinto_table(FAST, FAST, FAST)
+    added = table_of("chunks", [score("s3reader sequential", "s3reader", FAST)])
     monkeypatch.setattr(publish, "STORED", stored_run(tmp_path / "all", "May", older, small))
     monkeypatch.setattr(publish, "DOCUMENTS", ())
-    assert publish.store(stored_run(tmp_path / "one", "June", newer))
+    assert publish.store(stored_run(tmp_path / "one", "June", added, newer))
     tables, about = load(publish.STORED / "results.json")
-    assert tables == [newer, small]
-    assert about["apart"] == {"readinto": "June"}
+    assert tables == [newer, added, small]
+    assert about["apart"] == {"chunks": "June", "readinto": "June"}
     assert about["date"] == "May"
     marked = "<!-- bench: about -->\n<!-- bench: end -->\n"
-    assert "since, by themselves: readinto (June)." in publish.filled(marked, tables, about)
-    assert "- apart: readinto June" in (publish.STORED / "results.md").read_text()
+    assert "since, by themselves: chunks (June), readinto (June)." in publish.filled(
+        marked, tables, about
+    )
+    assert "- apart: chunks June, readinto June" in (publish.STORED / "results.md").read_text()
 
 
 def test_fewer_rounds_are_not_stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_missing_nginx_says_what_to_install(
     assert "apt-get install nginx libnginx-mod-http-lua" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("less", ["--quick", "--peer=boto3", "--rounds=4"])
+def test_documents_are_not_written_from_less(less: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--write-docs", less])
+    assert "--write-docs is for all peers, full sizes and 5 rounds" in capsys.readouterr().err
+
+
 def test_small_disk_says_how_much_it_takes_before_anything_is_made(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
